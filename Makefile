@@ -1,0 +1,36 @@
+# lake: `make demo` shows what it is for, `make test` checks it.
+
+GOLANGCI_LINT = v2.15.0
+PYTHON ?= python3
+
+.PHONY: build demo test lint bench clean
+
+# The binary, with DuckDB where there is a C compiler.
+build:
+	go build -trimpath -ldflags "-s -w -X main.version=$$(git describe --tags --always --dirty 2>/dev/null || echo unknown)" -o bin/lake ./cmd/lake
+
+# Events in, Parquet out, compacted, loaded, asked: a warehouse to play with.
+demo: build
+	./bin/lake demo
+
+# All tests, with the race detector; other engines read the tables from a virtual environment.
+# lake-plain has neither race detector nor cgo: memory is measured on it, and it must build.
+test: .venv/ready
+	CGO_ENABLED=0 go build -o bin/lake-plain ./cmd/lake
+	LAKE_TEST_PYTHON=$(CURDIR)/.venv/bin/python LAKE_TEST_BINARY=$(CURDIR)/bin/lake-plain go test -race -timeout 20m ./...
+
+# The rules of the house: go vet, import rules, the usual mistakes.
+lint:
+	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT) run ./...
+
+# The same work done by lake and by DuckDB, side by side.
+bench: build .venv/ready
+	go run ./bench -lake bin/lake -python .venv/bin/python
+
+.venv/ready: bench/requirements.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check -r bench/requirements.txt
+	touch $@
+
+clean:
+	rm -rf bin .venv

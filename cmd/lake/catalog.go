@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"lake/jobs"
+	"lake/table"
+)
+
+// sqliteCatalog is catalog: {sqlite: {path: …}} in a job file.
+type sqliteCatalog struct {
+	Path string `yaml:"path"`
+}
+
+// catalogConfig is where the job's catalog lies.
+func (r *resolved) catalogConfig() (table.CatalogConfig, error) {
+	c := table.CatalogConfig{Warehouse: r.warehouse}
+	if r.Catalog.Kind == "sqlite" {
+		var options sqliteCatalog
+		if err := r.Catalog.Decode(&options); err != nil {
+			return c, err
+		}
+		if options.Path != "" {
+			c.SQLite = r.Resolve(options.Path)
+		}
+	}
+	return c, nil
+}
+
+// resolveCatalog checks catalog:.
+func resolveCatalog(job *jobs.Job, p *problems) {
+	switch job.Catalog.Kind {
+	case "":
+	case "sqlite":
+		p.take(job.Catalog.Pos, job.Catalog.Decode(&sqliteCatalog{}))
+	default:
+		p.add(job.Catalog.Pos, "leave catalog: out, or write {sqlite: {path: …}}", "catalog: this lake has no kind %q", job.Catalog.Kind)
+	}
+}
+
+func (a *app) openCatalog(ctx context.Context, r *resolved) (*table.Catalog, error) {
+	cfg, err := r.catalogConfig()
+	if err != nil {
+		return nil, err
+	}
+	return table.OpenCatalog(ctx, cfg)
+}
+
+// opened is a table with the catalog that it belongs to.
+type opened struct {
+	*table.Table
+	catalog *table.Catalog
+}
+
+func (o *opened) Close() error { return o.catalog.Close() }
+
+// openTable opens the job's table to read it.
+func (a *app) openTable(ctx context.Context, r *resolved) (*opened, error) {
+	return a.openNamed(ctx, r, r.Table.Name.Value)
+}
+
+func (a *app) openNamed(ctx context.Context, r *resolved, name string) (*opened, error) {
+	if _, err := os.Stat(r.warehouse); errors.Is(err, os.ErrNotExist) {
+		return nil, withCode(exitPerson, fmt.Errorf("there is no warehouse %s\nhint: lake ingest %s makes it", r.warehouse, r.Path))
+	}
+	catalog, err := a.openCatalog(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	t, err := catalog.Load(ctx, name)
+	if err != nil {
+		err = errors.Join(err, catalog.Close())
+		if errors.Is(err, table.ErrNoTable) {
+			return nil, withCode(exitPerson, fmt.Errorf("there is no table %s in %s\nhint: lake ingest %s makes it", name, r.warehouse, r.Path))
+		}
+		return nil, err
+	}
+	return &opened{Table: t, catalog: catalog}, nil
+}
+
+// isJobFile tells a job file from a table's name.
+func isJobFile(arg string) bool {
+	return strings.HasSuffix(arg, ".yaml") || strings.HasSuffix(arg, ".yml")
+}
+
+// openArg opens a table by a job file or by its name in --warehouse.
+func (a *app) openArg(ctx context.Context, arg string) (*opened, *resolved, error) {
+	if isJobFile(arg) {
+		r, err := a.loadJob(arg)
+		if err != nil {
+			return nil, nil, err
+		}
+		t, err := a.openTable(ctx, r)
+		return t, r, err
+	}
+	catalog, err := a.openWarehouse(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	t, err := catalog.Load(ctx, arg)
+	if errors.Is(err, table.ErrNoTable) {
+		names, _ := catalog.List(ctx)
+		err = withCode(exitPerson, fmt.Errorf("there is no table %s in %s; hint: %s", arg, a.warehouse(), nearest(arg, names)))
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, catalog.Close())
+	}
+	return &opened{Table: t, catalog: catalog}, nil, nil
+}
+
+// warehouse is the folder of commands that are given no job.
+func (a *app) warehouse() string {
+	if a.flags.warehouse != "" {
+		return a.flags.warehouse
+	}
+	return "warehouse"
+}
+
+func (a *app) openWarehouse(ctx context.Context) (*table.Catalog, error) {
+	if _, err := os.Stat(filepath.Join(a.warehouse(), "catalog.db")); err != nil {
+		return nil, withCode(exitPerson, fmt.Errorf("there is no warehouse in %s\nhint: say where it is with --warehouse, or name a job file", a.warehouse()))
+	}
+	return table.OpenCatalog(ctx, table.CatalogConfig{Warehouse: a.warehouse()})
+}
+
+// announce makes a warehouse that is not there yet, and says so.
+func (a *app) announce(r *resolved) error {
+	if _, err := os.Stat(r.warehouse); !errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err := os.MkdirAll(r.warehouse, 0o755); err != nil {
+		return fmt.Errorf("make the warehouse: %w", err)
+	}
+	a.log.Info("made a new warehouse", "folder", r.warehouse)
+	return nil
+}

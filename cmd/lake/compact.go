@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/spf13/cobra"
+
+	"lake/compact"
+	"lake/ingest"
+	"lake/table"
+)
+
+type compactOptions struct {
+	dates   dateRange
+	dryRun  bool
+	noRules bool
+	expire  bool
+	grace   time.Duration
+}
+
+// orphanGrace is how old a file must be before the clean-up takes it for
+// nobody's: longer than any commit takes.
+const orphanGrace = 24 * time.Hour
+
+func newCompact(a *app) *cobra.Command {
+	var o compactOptions
+	cmd := &cobra.Command{
+		Use:   "compact JOB",
+		Short: "rewrite small files into few large ones",
+		Long: `Compact plans which files of each partition become fewer, prints the plan, and
+rewrites them, a commit a partition. Readers and a running ingest are not
+disturbed. On the rows that it reads anyway it counts the rules of closed dates
+again and reports where the stream's answer differs (exit 1).
+
+--expire drops snapshots older than compact.snapshots and deletes the files that
+no snapshot needs any more; files that nothing refers to go after --grace.`,
+		Example: `  lake compact jobs/nobroker.yaml --dry-run
+  lake compact jobs/nobroker.yaml --from 2021-11-30 --to 2021-12-01 --expire`,
+		Args: oneJob,
+		RunE: func(cmd *cobra.Command, args []string) error { return a.runCompact(cmd.Context(), args[0], o) },
+	}
+	f := cmd.Flags()
+	o.dates.flags(f)
+	f.BoolVar(&o.dryRun, "dry-run", false, "print the plan, change nothing")
+	f.BoolVar(&o.noRules, "no-rules", false, "do not count the rules again")
+	f.BoolVar(&o.expire, "expire", false, "expire old snapshots and clean up what nothing refers to")
+	f.DurationVar(&o.grace, "grace", orphanGrace, "with --expire: leave unreferenced files alone that are younger")
+	return cmd
+}
+
+type compactResult struct {
+	Command string `json:"command"`
+	Job     string `json:"job"`
+	Table   string `json:"table"`
+	DryRun  bool   `json:"dry_run,omitempty"`
+	Planned int    `json:"planned_groups"`
+	compact.Result
+	Expired int     `json:"expired_snapshots"`
+	Deleted int     `json:"deleted_files"`
+	Seconds float64 `json:"seconds"`
+}
+
+func (a *app) runCompact(ctx context.Context, path string, o compactOptions) error {
+	r, err := a.loadJob(path)
+	if err != nil {
+		return err
+	}
+	out, err := a.compact(ctx, r, o, func(p compact.Plan) {
+		if a.flags.output == "text" {
+			printPlan(a.stdout, p)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if err := a.report(out, func(w io.Writer) { printCompact(w, out) }); err != nil {
+		return err
+	}
+	if len(out.Differences) > 0 {
+		return errDifference
+	}
+	return nil
+}
+
+// compact plans and rewrites; show sees the plan before anything is done.
+func (a *app) compact(ctx context.Context, r *resolved, o compactOptions, show func(compact.Plan)) (out compactResult, err error) {
+	out = compactResult{Command: "compact", Job: r.Name.Value, Table: r.Table.Name.Value, DryRun: o.dryRun}
+	started := time.Now()
+	t, err := a.openTable(ctx, r)
+	if err != nil {
+		return out, err
+	}
+	defer func() { err = errors.Join(err, t.Close()) }()
+	filter := table.FileFilter{}
+	if filter.From, filter.To, err = o.dates.parse(r.zone); err != nil {
+		return out, err
+	}
+	current, ok := t.Current()
+	if !ok {
+		return out, nil
+	}
+	filter.Snapshot = current.ID
+	files, err := t.Files(ctx, filter)
+	if err != nil {
+		return out, err
+	}
+	plan := compact.Make(current.ID, files, r.policy())
+	out.Planned = len(plan.Groups)
+	show(plan)
+	if o.dryRun {
+		return out, nil
+	}
+	run := compact.Options{Mem: memory.DefaultAllocator, MemoryBytes: int64(a.flags.memory) / 2, TargetBytes: r.policy().TargetBytes, Log: a.log, Closed: math.MinInt32}
+	if !o.noRules && len(r.rules) > 0 {
+		if err := a.addStreams(ctx, r, t.Table, &run); err != nil {
+			return out, err
+		}
+	}
+	if out.Result, err = compact.Run(ctx, t.Table, plan, run); err != nil {
+		return out, err
+	}
+	if o.expire {
+		if err := a.expire(ctx, r, t.Table, o.grace, &out); err != nil {
+			return out, err
+		}
+	}
+	out.Seconds = seconds(time.Since(started))
+	return out, nil
+}
+
+// policy is what of the job's table is worth a rewrite.
+func (r *resolved) policy() compact.Policy {
+	return compact.Policy{TargetBytes: r.targetBytes(), MinFiles: int(r.Compact.MinFiles)}
+}
+
+// addStreams adds what the stream says of the closed dates.
+func (a *app) addStreams(ctx context.Context, r *resolved, t *table.Table, run *compact.Options) error {
+	state, found, err := ingest.ReadState(ctx, t, r.blobs(t), r.Name.Value, r.rules)
+	if err != nil || !found {
+		return err
+	}
+	if state.Watermark != nil {
+		run.Closed = dateOf(*state.Watermark, r.zone)
+	}
+	for _, rule := range state.Rules {
+		if rule.Stats != nil {
+			run.Streams = append(run.Streams, compact.Stream{Rule: rule.Rule, Stats: rule.Stats})
+		}
+	}
+	return nil
+}
+
+// expire drops old snapshots, then what nothing refers to any more.
+func (a *app) expire(ctx context.Context, r *resolved, t *table.Table, grace time.Duration, out *compactResult) error {
+	keep := r.Compact.Snapshots.Duration
+	expired, err := t.Expire(ctx, time.Now().Add(-keep), minSnapshots)
+	if err != nil {
+		return fmt.Errorf("expire snapshots of %s: %w", t.Name(), err)
+	}
+	out.Expired = expired
+	deleted, err := t.Clean(ctx, grace)
+	if err != nil {
+		return fmt.Errorf("clean up %s: %w", t.Name(), err)
+	}
+	out.Deleted = len(deleted)
+	return nil
+}
+
+// minSnapshots are kept however old they are.
+const minSnapshots = 100
+
+func printPlan(w io.Writer, p compact.Plan) {
+	files, bytes := p.Rewrites()
+	if len(p.Groups) == 0 {
+		fmt.Fprintf(w, "nothing to compact: %s files, %s\n", formatCount(int64(p.Files)), formatBytes(p.Bytes))
+		return
+	}
+	g := newGrid("partition", "files", "rows", "bytes", "become").numbers(1, 2, 3, 4)
+	for _, group := range p.Groups {
+		name := group.Partition
+		if name == "" {
+			name = "all"
+		}
+		g.add(name, formatCount(int64(len(group.Files))), formatCount(group.Rows), formatBytes(group.Bytes), formatCount(int64(group.Outputs)))
+	}
+	g.print(w)
+	fmt.Fprintf(w, "%s of %s files, %s\n", formatCount(int64(files)), formatCount(int64(p.Files)), formatBytes(bytes))
+}
+
+func printCompact(w io.Writer, out compactResult) {
+	if out.DryRun {
+		return
+	}
+	if out.Groups > 0 {
+		fmt.Fprintf(w, "%s: %s files became %s, %s rows, %s became %s (%.1f s)\n", out.Table, formatCount(int64(out.FilesIn)), formatCount(int64(out.FilesOut)),
+			formatCount(out.Rows), formatBytes(out.BytesIn), formatBytes(out.BytesOut), out.Seconds)
+	}
+	if out.Recounted > 0 {
+		fmt.Fprintf(w, "rules counted again on closed dates: %d, %d differ", out.Recounted, len(out.Differences))
+		if out.Late > 0 {
+			fmt.Fprintf(w, " (%s late records are in the table and not in the stream's answers)", formatCount(out.Late))
+		}
+		fmt.Fprintln(w)
+	}
+	for _, d := range out.Differences {
+		fmt.Fprintf(w, "  %s %s: %s\n", d.Rule, d.Date, d.Reason)
+	}
+	if out.Expired > 0 || out.Deleted > 0 {
+		fmt.Fprintf(w, "expired %d snapshots, deleted %d files\n", out.Expired, out.Deleted)
+	}
+}

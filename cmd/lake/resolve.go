@@ -1,0 +1,275 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"lake/ingest"
+	"lake/jobs"
+	"lake/rules"
+	"lake/rules/tally"
+	"lake/schemas"
+	"lake/table"
+)
+
+// resolved is a job file whose schema, rules and adapters are checked and
+// compiled; nothing has been connected to.
+type resolved struct {
+	*jobs.Job
+	decoder   schemas.Schema // what the decoder makes
+	columns   schemas.Schema // the table's: the decoder's and the made ones
+	time      *ingest.EventTime
+	zone      *time.Location // of time.zone, UTC where there is none
+	partition []table.Partition
+	rules     []tally.Rule
+	source    sourcePlan
+	sinks     []sinkPlan
+	loads     []loadPlan
+	warehouse string
+	broken    []string // columns whose type is wrong
+}
+
+// problems collects the errors of a job file.
+type problems struct {
+	file string
+	list jobs.Errors
+}
+
+func (p *problems) add(at jobs.Pos, hint, format string, args ...any) {
+	p.list = append(p.list, &jobs.Error{File: p.file, Line: at.Line, Col: at.Col, Msg: fmt.Sprintf(format, args...), Hint: hint})
+}
+
+// take adds err: errors of a job file as they are, another one at at.
+func (p *problems) take(at jobs.Pos, err error) {
+	var list jobs.Errors
+	switch {
+	case err == nil:
+	case errors.As(err, &list):
+		p.list = append(p.list, list...)
+	default:
+		p.add(at, "", "%v", err)
+	}
+}
+
+// loadJob reads, checks and compiles a job file: all its errors at once.
+func (a *app) loadJob(path string) (*resolved, error) {
+	job, err := jobs.Load(path)
+	var list jobs.Errors
+	if err != nil && !errors.As(err, &list) {
+		return nil, withCode(exitConfig, err)
+	}
+	if job == nil {
+		return nil, list
+	}
+	p := &problems{file: path, list: list}
+	r := a.resolve(job, p)
+	if len(p.list) > 0 {
+		slices.SortStableFunc(p.list, func(x, y *jobs.Error) int {
+			if x.Line != y.Line {
+				return x.Line - y.Line
+			}
+			return x.Col - y.Col
+		})
+		return nil, p.list
+	}
+	return r, nil
+}
+
+func (a *app) resolve(job *jobs.Job, p *problems) *resolved {
+	r := &resolved{Job: job, zone: time.UTC, warehouse: a.flags.warehouse}
+	if r.warehouse == "" {
+		r.warehouse = job.Resolve("warehouse")
+	}
+	if folder, err := filepath.Abs(r.warehouse); err == nil {
+		r.warehouse = folder // the catalog keeps absolute paths
+	}
+	if job.Time.Zone.Value != "" {
+		zone, err := time.LoadLocation(job.Time.Zone.Value)
+		if err != nil {
+			p.add(job.Time.Zone.Pos, "use a name of the IANA database: Asia/Kolkata, UTC", "unknown zone %q", job.Time.Zone.Value)
+		} else {
+			r.zone = zone
+		}
+	}
+	r.resolveSchema(p)
+	r.resolvePartition(p)
+	r.resolveTime(p)
+	r.columns = schemas.Schema{Fields: slices.Clone(r.decoder.Fields)}
+	if r.time != nil {
+		for _, made := range r.time.Made {
+			if r.columns.Index(made.Name) < 0 { // a column of that name is reported by the parser
+				r.columns.Fields = append(r.columns.Fields, made)
+			}
+		}
+	}
+	r.resolveRules(p)
+	r.source = resolveSource(job, p)
+	r.sinks = resolveSinks(r, p)
+	r.loads = resolveLoads(r, p)
+	return r
+}
+
+func (r *resolved) resolveSchema(p *problems) {
+	for _, f := range r.Schema {
+		field := schemas.Field{Name: f.Name.Value, Required: f.Required, Format: f.Format.Value, Zone: f.Zone.Value, From: f.From.Value, Doc: f.Doc.Value}
+		t, err := schemas.ParseType(f.Type.Value)
+		if err != nil {
+			r.broken = append(r.broken, field.Name)
+		}
+		var bad *schemas.TypeError
+		switch {
+		case errors.As(err, &bad):
+			p.add(f.Type.At(bad.Offset), bad.Hint, "column %s: %s", f.Name.Value, bad.Msg)
+			continue
+		case err != nil:
+			p.add(f.Type.Pos, "", "column %s: %v", f.Name.Value, err)
+			continue
+		}
+		field.Type = t
+		if field.Name == r.Time.Field.Value && t.Kind == schemas.Timestamp {
+			if field.Format == "" {
+				field.Format = r.Time.Format.Value
+			}
+			if field.Zone == "" {
+				field.Zone = r.Time.Zone.Value
+			}
+		}
+		if _, err := schemas.ParseLayout(field.Format); field.Format != "" && err != nil {
+			p.add(f.Format.Pos, "formats are strftime codes: %Y-%m-%d %H:%M:%S", "column %s: %v", f.Name.Value, err)
+		}
+		if _, err := time.LoadLocation(field.Zone); err != nil {
+			p.add(f.Zone.Pos, "use a name of the IANA database: Asia/Kolkata, UTC", "column %s: unknown zone %q", f.Name.Value, field.Zone)
+		}
+		r.decoder.Fields = append(r.decoder.Fields, field)
+	}
+}
+
+// resolvePartition checks partition_by; dt is the column that lake makes.
+func (r *resolved) resolvePartition(p *problems) {
+	by := r.Table.PartitionBy
+	if len(by) == 0 && r.Time.Field.Value != "" {
+		by = []jobs.Text{{Value: ingest.DateColumn, Pos: r.Time.Field.Pos}}
+	}
+	for _, text := range by {
+		part, err := table.ParsePartition(text.Value)
+		if err != nil {
+			p.add(text.Pos, "write dt, a column, hour(ts), day(ts) or bucket(16, user_id)", "%v", err)
+			continue
+		}
+		if part.Source == ingest.DateColumn {
+			if r.Time.Field.Value == "" {
+				p.add(text.Pos, "say which column is the event's time: time: {field: …, zone: …}", "partition_by dt needs time.field")
+			}
+		} else if f, ok := r.field(part.Source); !ok {
+			p.add(text.Pos, nearest(part.Source, r.decoder.Names()), "partition_by: unknown column %q", part.Source)
+		} else if f.Type.Kind >= schemas.List {
+			p.add(text.Pos, "partition by a column of a plain type", "partition_by %s: column %s is a %s", text.Value, part.Source, f.Type)
+		}
+		r.partition = append(r.partition, part)
+	}
+}
+
+// field finds a column, or a member of a struct by its path.
+func (r *resolved) field(path string) (schemas.Field, bool) {
+	fields := r.decoder.Fields
+	names := strings.Split(path, ".")
+	for i, name := range names {
+		at := schemas.Schema{Fields: fields}.Index(name)
+		if at < 0 {
+			return schemas.Field{}, false
+		}
+		if i == len(names)-1 {
+			return fields[at], true
+		}
+		fields = fields[at].Type.Fields
+	}
+	return schemas.Field{}, false
+}
+
+func (r *resolved) resolveTime(p *problems) {
+	name := r.Time.Field.Value
+	if name == "" {
+		return
+	}
+	t := &ingest.EventTime{Name: name, Column: -1, Zone: r.zone, Lateness: r.Time.AllowedLateness.Duration, Idle: r.Time.IdleAfter.Duration}
+	if name == ingest.RecordTime {
+		t.Made = append(t.Made, schemas.Field{Name: name, Type: schemas.Type{Kind: schemas.Timestamp}, Required: true, Doc: "the record's own time"})
+	} else {
+		t.Column = r.decoder.Index(name)
+		switch {
+		case t.Column < 0:
+			p.add(r.Time.Field.Pos, nearest(name, r.decoder.Names()), "time.field: unknown column %q", name)
+		case r.decoder.Fields[t.Column].Type.Kind != schemas.Timestamp:
+			p.add(r.Time.Field.Pos, "declare it as timestamp, with format: where it is not ISO 8601", "time.field: column %s is a %s, not a timestamp", name, r.decoder.Fields[t.Column].Type)
+		default:
+			t.Name = r.decoder.Fields[t.Column].Name
+		}
+	}
+	if slices.ContainsFunc(r.partition, func(p table.Partition) bool { return p.Source == ingest.DateColumn }) {
+		t.Made = append(t.Made, schemas.Field{Name: ingest.DateColumn, Type: schemas.Type{Kind: schemas.Date}, Required: true, Doc: "the event's date in " + r.zone.String()})
+	}
+	r.time = t
+}
+
+// sourceOfRules is what a rule may read.
+func (r *resolved) sourceOfRules() rules.Source {
+	name := r.Table.Name.Value
+	src := rules.Source{Schema: r.columns, Names: []string{name}, Zone: r.zone}
+	if i := strings.LastIndexByte(name, '.'); i >= 0 {
+		src.Names = append(src.Names, name[i+1:])
+	}
+	if r.time != nil {
+		src.TimeField = r.time.Name
+	}
+	return src
+}
+
+func (r *resolved) resolveRules(p *problems) {
+	for _, rule := range r.Rules {
+		out := tally.Rule{Name: rule.Name.Value}
+		plan, errs := rules.Compile(rule.SQL.Value, r.sourceOfRules())
+		for _, e := range errs {
+			if slices.ContainsFunc(r.broken, func(column string) bool { return strings.Contains(e.Msg, strconv.Quote(column)) }) {
+				continue // it follows from the column's own error
+			}
+			p.add(rule.SQL.At(e.Offset), e.Hint, "rule %s: %s", rule.Name.Value, e.Msg)
+		}
+		switch rule.Emit.Value {
+		case "on_change":
+			out.Emit = tally.OnChange
+		case "on_close":
+			out.Emit = tally.OnClose
+			if plan != nil && plan.Window == nil {
+				p.add(rule.Emit.Pos, "group by TIMESTAMP_BUCKET(ts, INTERVAL 1 MINUTE) or DATE(ts, zone), or emit on_change", "rule %s: emit: on_close needs a window", rule.Name.Value)
+			}
+		}
+		if rule.Scope.Value == "partition" {
+			out.Scope = tally.Partition
+			if r.time == nil {
+				p.add(rule.Scope.Pos, "", "rule %s: scope: partition needs time.field: it restarts with each date", rule.Name.Value)
+			}
+		}
+		if plan != nil && plan.Window != nil && r.time != nil && plan.Window.Time.String() != r.time.Name {
+			p.add(rule.SQL.Pos, fmt.Sprintf("take %s: the watermark that closes windows follows it", r.time.Name),
+				"rule %s: its window is on %s, and the job's event time is %s", rule.Name.Value, plan.Window.Time, r.time.Name)
+		}
+		if plan != nil && plan.Window != nil && r.time == nil {
+			p.add(rule.SQL.Pos, "say which column is the event's time: time: {field: …, zone: …}", "rule %s: a window needs time.field", rule.Name.Value)
+		}
+		out.Plan = plan
+		r.rules = append(r.rules, out)
+	}
+}
+
+// nearest is a hint that names the known word closest to word.
+func nearest(word string, known []string) string {
+	if near := schemas.Nearest(word, known); near != "" {
+		return fmt.Sprintf("did you mean %q?", near)
+	}
+	return "there are: " + strings.Join(known, ", ")
+}

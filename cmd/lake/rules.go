@@ -1,0 +1,298 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/spf13/cobra"
+
+	"lake/rules/tally"
+	"lake/schemas"
+	"lake/table"
+)
+
+func newRules(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "rules",
+		Short: "show the rules, run them over the table, print them as SQL",
+		Long: `Rules are the job's threshold queries. The stream answers them as records come
+(lake ingest); these commands answer the very same queries over the table.`,
+		Example: "  lake rules run jobs/nobroker.yaml paid_user",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newRulesShow(a), newRulesRun(a), newRulesSQL(a))
+	return cmd
+}
+
+// jobAndRules is the argument check of commands that take a job and some rules.
+func jobAndRules(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return usageError("%s takes a job file, and rules where not all are meant\nhint: %s jobs/nobroker.yaml", cmd.CommandPath(), cmd.CommandPath())
+	}
+	return nil
+}
+
+// chosen are the rules named, all where none is.
+func (r *resolved) chosen(names []string) ([]tally.Rule, error) {
+	if len(names) == 0 {
+		return r.rules, nil
+	}
+	var all []string
+	for _, rule := range r.rules {
+		all = append(all, rule.Name)
+	}
+	var out []tally.Rule
+	for _, name := range names {
+		i := slices.Index(all, name)
+		if i < 0 {
+			return nil, usageError("there is no rule %q in %s; hint: %s", name, r.Path, nearest(name, all))
+		}
+		out = append(out, r.rules[i])
+	}
+	return out, nil
+}
+
+type ruleLine struct {
+	Name  string   `json:"name"`
+	Emit  string   `json:"emit"`
+	Scope string   `json:"scope"`
+	SQL   string   `json:"sql"`
+	Plan  string   `json:"plan"`
+	To    []string `json:"to,omitempty"`
+}
+
+func newRulesShow(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "show JOB [RULE…]",
+		Short:   "the rules and how they are evaluated",
+		Long:    "Show prints each rule's query, the plan that it compiles to, when it emits and where its answers go.",
+		Example: "  lake rules show jobs/nobroker.yaml possible_broker",
+		Args:    jobAndRules,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := a.loadJob(args[0])
+			if err != nil {
+				return err
+			}
+			chosen, err := r.chosen(args[1:])
+			if err != nil {
+				return err
+			}
+			lines := []ruleLine{}
+			for _, rule := range chosen {
+				l := ruleLine{Name: rule.Name, Emit: rule.Emit.String(), Scope: rule.Scope.String(), SQL: strings.TrimSpace(rule.Plan.SQL), Plan: rule.Plan.String()}
+				for _, s := range r.sinks {
+					if slices.Contains(s.rules, rule.Name) {
+						l.To = append(l.To, s.name)
+					}
+				}
+				lines = append(lines, l)
+			}
+			return a.report(lines, func(w io.Writer) {
+				for i, l := range lines {
+					if i > 0 {
+						fmt.Fprintln(w)
+					}
+					to := ""
+					if len(l.To) > 0 {
+						to = ", to " + strings.Join(l.To, ", ")
+					}
+					fmt.Fprintf(w, "%s: emit %s, scope %s%s\n%s\n%s\n", l.Name, l.Emit, l.Scope, to, indent(l.SQL), indent(l.Plan))
+				}
+			})
+		},
+	}
+}
+
+func indent(text string) string {
+	return "  " + strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n  ")
+}
+
+func newRulesSQL(a *app) *cobra.Command {
+	var dialect, target string
+	cmd := &cobra.Command{
+		Use:   "sql JOB [RULE…]",
+		Short: "print the rules for another engine",
+		Long: `SQL prints each rule as a query that gives the same answer on another engine,
+over the table where lake load puts it.`,
+		Example: "  lake rules sql jobs/nobroker.yaml possible_broker --dialect duckdb",
+		Args:    jobAndRules,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := a.loadJob(args[0])
+			if err != nil {
+				return err
+			}
+			chosen, err := r.chosen(args[1:])
+			if err != nil {
+				return err
+			}
+			d := schemas.Dialect(dialect)
+			if d != schemas.BigQuery && d != schemas.DuckDB {
+				return usageError("--dialect %q: it is bigquery or duckdb", dialect)
+			}
+			if target == "" {
+				target = r.Table.Name.Value
+				if i := strings.LastIndexByte(target, '.'); i >= 0 && d == schemas.DuckDB {
+					target = target[i+1:]
+				}
+			}
+			out := map[string]string{}
+			for _, rule := range chosen {
+				if out[rule.Name], err = rule.Plan.Print(d, target); err != nil {
+					return fmt.Errorf("rule %s: %w", rule.Name, err)
+				}
+			}
+			return a.report(out, func(w io.Writer) {
+				for _, rule := range chosen {
+					fmt.Fprintf(w, "-- %s\n%s;\n", rule.Name, strings.TrimRight(out[rule.Name], "\n"))
+				}
+			})
+		},
+	}
+	cmd.Flags().StringVar(&dialect, "dialect", "bigquery", "bigquery or duckdb")
+	cmd.Flags().StringVar(&target, "table", "", "the table's name there (default: as the job has it)")
+	return cmd
+}
+
+type rulesRunOptions struct {
+	format rowFormat
+	dates  dateRange
+}
+
+func newRulesRun(a *app) *cobra.Command {
+	var o rulesRunOptions
+	cmd := &cobra.Command{
+		Use:   "run JOB [RULE…]",
+		Short: "answer the rules over the table",
+		Long: `Run answers the rules over the rows that the table has, for the dates of --from
+and --to or for all: every group that satisfies the rule. On a terminal it
+prints a table a rule; elsewhere, or with --format, one line an answer with just
+the rule's columns.`,
+		Example: "  lake rules run jobs/nobroker.yaml paid_user --from 2021-11-30 --to 2021-12-01 --format jsonl",
+		Args:    jobAndRules,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.runRules(cmd.Context(), args[0], args[1:], o)
+		},
+	}
+	cmd.Flags().Var(&o.format, "format", "table, jsonl or csv")
+	o.dates.flags(cmd.Flags())
+	return cmd
+}
+
+func (a *app) runRules(ctx context.Context, job string, names []string, o rulesRunOptions) (err error) {
+	r, err := a.loadJob(job)
+	if err != nil {
+		return err
+	}
+	chosen, err := r.chosen(names)
+	if err != nil {
+		return err
+	}
+	t, err := a.openTable(ctx, r)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, t.Close()) }()
+	scan := table.ScanOptions{}
+	if scan.From, scan.To, err = o.dates.parse(r.zone); err != nil {
+		return err
+	}
+	answers, err := a.answer(ctx, r, t.Table, chosen, scan)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		for _, each := range answers {
+			each.Release()
+		}
+	}()
+	for i, rule := range chosen {
+		out, err := newRowPrinter(a.stdout, o.format, rule.Plan.Output(), r.zone)
+		if err != nil {
+			return err
+		}
+		if out.grid != nil && len(chosen) > 1 {
+			if i > 0 {
+				fmt.Fprintln(a.stdout)
+			}
+			fmt.Fprintf(a.stdout, "%s: %s answers\n", rule.Name, formatCount(answers[i].Rows.NumRows()))
+		}
+		if err := errors.Join(out.write(answers[i].Rows), out.close()); err != nil {
+			return err
+		}
+		for _, f := range answers[i].Failures {
+			a.log.Warn("a group has no answer", "rule", rule.Name, "key", f.Key, "reason", f.Reason)
+		}
+	}
+	return nil
+}
+
+// answer evaluates rules over a table's rows in one scan. The caller releases the answers.
+func (a *app) answer(ctx context.Context, r *resolved, t *table.Table, chosen []tally.Rule, scan table.ScanOptions) (answers []tally.Answers, err error) {
+	var tallies []*tally.Tally
+	defer func() {
+		for _, t := range tallies {
+			t.Release()
+		}
+	}()
+	var columns []string
+	for _, rule := range chosen {
+		rule.Emit = tally.OnChange
+		t, err := tally.New(rule, tally.Options{Mem: memory.DefaultAllocator, MaxBytes: int64(a.flags.memory) / 2 / int64(len(chosen))})
+		if err != nil {
+			return nil, fmt.Errorf("rule %s: %w", rule.Name, err)
+		}
+		tallies = append(tallies, t)
+		columns = append(columns, rule.Plan.Columns()...)
+	}
+	if r.time != nil {
+		columns = append(columns, r.time.Name)
+	}
+	slices.Sort(columns)
+	scan.Columns = slices.Compact(columns)
+	var clock *schemas.ZoneClock
+	if r.time != nil {
+		clock = schemas.NewZoneClock(r.time.Zone)
+	}
+	for batch, err := range t.Scan(ctx, scan) {
+		if err != nil {
+			return nil, err
+		}
+		rows := tally.Rows{Batch: batch}
+		if clock != nil {
+			rows.Date = localDates(batch.Column(batch.Schema().FieldIndices(r.time.Name)[0]).(*array.Timestamp), clock)
+		}
+		for i, each := range tallies {
+			if err := each.Add(rows); err != nil {
+				batch.Release()
+				return nil, fmt.Errorf("rule %s: %w", chosen[i].Name, err)
+			}
+			for _, f := range each.RowFailures() {
+				a.log.Warn("a row was left out", "rule", chosen[i].Name, "reason", f.Reason)
+			}
+		}
+		batch.Release()
+	}
+	for i, each := range tallies {
+		final, err := each.Final()
+		if err != nil {
+			return nil, fmt.Errorf("rule %s: %w", chosen[i].Name, err)
+		}
+		answers = append(answers, final)
+	}
+	return answers, nil
+}
+
+func localDates(times *array.Timestamp, clock *schemas.ZoneClock) []int32 {
+	out := make([]int32, times.Len())
+	for i := range out {
+		out[i] = clock.Date(int64(times.Value(i)))
+	}
+	return out
+}

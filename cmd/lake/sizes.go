@@ -1,0 +1,91 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// byteSize is a number of bytes: 512MiB, 4GiB, 1000000.
+type byteSize int64
+
+var sizeUnits = []struct {
+	suffix string
+	bytes  float64
+}{
+	{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40},
+	{"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"B", 1}, {"", 1},
+}
+
+// Set implements pflag.Value.
+func (b *byteSize) Set(text string) error {
+	for _, unit := range sizeUnits {
+		number, ok := strings.CutSuffix(text, unit.suffix)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+		if err != nil || n <= 0 || n*unit.bytes > math.MaxInt64/2 {
+			break
+		}
+		*b = byteSize(n * unit.bytes)
+		if *b < 64<<20 {
+			return fmt.Errorf("%q is too little: lake needs 64MiB or more", text)
+		}
+		return nil
+	}
+	return fmt.Errorf("%q is not a size; write 512MiB or 4GiB", text)
+}
+
+// String implements pflag.Value.
+func (b *byteSize) String() string { return formatBytes(int64(*b)) }
+
+// Type implements pflag.Value.
+func (b *byteSize) Type() string { return "size" }
+
+// formatBytes is a size for people: 1.5 GiB.
+func formatBytes(n int64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	value, i := float64(n), 0
+	for value >= 1024 && i < len(units)-1 {
+		value /= 1024
+		i++
+	}
+	if value == math.Trunc(value) {
+		return fmt.Sprintf("%d%s", int64(value), units[i])
+	}
+	return fmt.Sprintf("%.1f%s", value, units[i])
+}
+
+// formatCount is a number for people: 5,000,000.
+func formatCount(n int64) string {
+	text := strconv.FormatInt(n, 10)
+	sign := ""
+	if strings.HasPrefix(text, "-") {
+		sign, text = "-", text[1:]
+	}
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return sign + text
+}
+
+// defaultMemory is half of what the machine or the container has, 4 GiB at most.
+func defaultMemory() byteSize {
+	limit := int64(8 << 30)
+	if data, err := os.ReadFile("/sys/fs/cgroup/memory.max"); err == nil {
+		if n, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64); err == nil {
+			limit = min(limit, n)
+		}
+	}
+	if data, err := os.ReadFile("/proc/meminfo"); err == nil {
+		if fields := strings.Fields(string(data)); len(fields) > 1 && fields[0] == "MemTotal:" {
+			if n, err := strconv.ParseInt(fields[1], 10, 64); err == nil {
+				limit = min(limit, n<<10)
+			}
+		}
+	}
+	return byteSize(max(limit/2, 64<<20))
+}

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"lake/compact"
+)
+
+// upkeepEvery is how often a following ingest looks for compaction debt. A look
+// costs a read of the manifests; it writes only where there are enough small files.
+const upkeepEvery = time.Minute
+
+// upkeep compacts and expires beside a following ingest, as compact: in the job
+// says, until ctx ends. Its failures are logged: the ingest goes on without it.
+func (a *app) upkeep(ctx context.Context, r *resolved, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		out, err := a.compact(ctx, r, compactOptions{expire: true, grace: orphanGrace}, func(compact.Plan) {})
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			a.log.Warn("compaction failed; it is tried again", "table", r.Table.Name.Value, "error", err)
+		case out.Groups > 0 || out.Expired > 0 || out.Deleted > 0:
+			a.log.Info("compacted", "table", out.Table, "files_in", out.FilesIn, "files_out", out.FilesOut, "rows", out.Rows,
+				"expired_snapshots", out.Expired, "deleted_files", out.Deleted, "seconds", out.Seconds)
+		}
+		for _, d := range out.Differences {
+			a.log.Error("a rule's recount differs from the stream's answer", "rule", d.Rule, "date", d.Date, "reason", d.Reason)
+		}
+	}
+}

@@ -1,0 +1,368 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"lake/brokers"
+	"lake/ingest"
+	"lake/ingest/decode"
+	"lake/ingest/decode/json"
+	"lake/ingest/files"
+	"lake/ingest/generate"
+	"lake/ingest/kafka"
+	"lake/jobs"
+	"lake/load"
+	"lake/load/duckdb"
+	filesink "lake/load/files"
+	kafkasink "lake/load/kafka"
+	"lake/table"
+)
+
+// This file is the only map from a kind in a job file to its constructor.
+
+// sourcePlan is a source whose options are checked.
+type sourcePlan struct {
+	kind    string
+	endless bool           // a bounded run would not end
+	cluster brokers.Config // of a Kafka source: where its rules' answers go, too
+	open    func(a *app, r *resolved, follow bool) (ingest.Source, error)
+}
+
+// sourceKinds decodes an adapter's options into a source to be opened.
+func sourceKinds() map[string]func(jobs.Adapter) (sourcePlan, error) {
+	return map[string]func(jobs.Adapter) (sourcePlan, error){
+		"files": func(options jobs.Adapter) (sourcePlan, error) {
+			var cfg files.Config
+			err := options.Decode(&cfg)
+			return sourcePlan{open: func(a *app, r *resolved, follow bool) (ingest.Source, error) {
+				return files.New(cfg, files.Options{Dir: r.Resolve("."), Follow: follow, Log: a.log})
+			}}, err
+		},
+		"generate": func(options jobs.Adapter) (sourcePlan, error) {
+			var cfg generate.Config
+			err := options.Decode(&cfg)
+			return sourcePlan{endless: cfg.Rows == 0, open: func(_ *app, r *resolved, _ bool) (ingest.Source, error) {
+				return generate.New(cfg, generate.Options{Dir: r.Resolve(".")})
+			}}, err
+		},
+		"kafka": func(options jobs.Adapter) (sourcePlan, error) {
+			var cfg kafka.Config
+			err := options.Decode(&cfg)
+			return sourcePlan{cluster: cfg.Config, open: func(a *app, r *resolved, follow bool) (ingest.Source, error) {
+				return kafka.New(cfg, kafka.Options{Pipeline: r.Name.Value, Dir: r.Resolve("."), Follow: follow, BufferBytes: int64(a.flags.memory) / 8, Log: a.log})
+			}}, errors.Join(err, cfg.Check())
+		},
+	}
+}
+
+func resolveSource(job *jobs.Job, p *problems) sourcePlan {
+	kinds := sourceKinds()
+	make, ok := kinds[job.Source.Kind]
+	if !ok {
+		if job.Source.Kind != "" { // a missing one is reported by the parser
+			p.add(job.Source.Pos, nearest(job.Source.Kind, slices.Sorted(maps.Keys(kinds))), "source: this lake has no kind %q", job.Source.Kind)
+		}
+		return sourcePlan{}
+	}
+	plan, err := make(job.Source)
+	p.take(job.Source.Pos, err)
+	plan.kind = job.Source.Kind
+	return plan
+}
+
+// newDecoder is the job's decoder.
+func (r *resolved) newDecoder() (decode.Decoder, error) {
+	return json.NewDecoder(r.decoder, json.Options{Mem: memory.DefaultAllocator})
+}
+
+// sinkPlan is a destination of rule answers whose options are checked.
+type sinkPlan struct {
+	name  string
+	rules []string
+	open  func(a *app, r *resolved) (load.Sink, error)
+}
+
+// resolveSinks checks the rules' outputs. The Kafka outputs of a cluster are
+// one sink, so that the answers of a commit are one transaction there.
+func resolveSinks(r *resolved, p *problems) []sinkPlan {
+	var plans []sinkPlan
+	var clusters []*cluster
+	for i, rule := range r.Rules {
+		for _, to := range rule.To {
+			switch to.Kind {
+			case "files":
+				var cfg filesink.Config
+				p.take(to.Pos, to.Decode(&cfg))
+				checkOutput(r, i, cfg.Rename, cfg.Key, to.Pos, p)
+				plans = append(plans, filesPlan(rule.Name.Value, cfg))
+			case "kafka":
+				var out kafkasink.Output
+				err := to.Decode(&out)
+				p.take(to.Pos, errors.Join(err, out.Check()))
+				checkOutput(r, i, out.Rename, out.Key, to.Pos, p)
+				at := out.Config
+				if len(at.Brokers) == 0 {
+					at = r.source.cluster
+				}
+				if len(at.Brokers) == 0 && err == nil {
+					p.add(to.Pos, "brokers: [\"localhost:9092\"]", "rule %s: kafka: brokers is missing, and the source has none", rule.Name.Value)
+				}
+				known := slices.IndexFunc(clusters, func(c *cluster) bool { return c.Same(at) })
+				if known < 0 {
+					known = len(clusters)
+					clusters = append(clusters, &cluster{Config: at, outputs: map[string][]kafkasink.Output{}})
+				}
+				c := clusters[known]
+				c.outputs[rule.Name.Value] = append(c.outputs[rule.Name.Value], out)
+			default:
+				p.add(to.Pos, nearest(to.Kind, []string{"files", "kafka"}), "rule %s: this lake has no output %q", rule.Name.Value, to.Kind)
+			}
+		}
+	}
+	for _, c := range clusters {
+		plans = append(plans, c.plan())
+	}
+	return plans
+}
+
+func filesPlan(rule string, cfg filesink.Config) sinkPlan {
+	return sinkPlan{
+		name:  "files " + cfg.Path,
+		rules: []string{rule},
+		open: func(_ *app, r *resolved) (load.Sink, error) {
+			return filesink.New(cfg, filesink.Options{Dir: r.Resolve("."), Zone: r.zone.String()})
+		},
+	}
+}
+
+// cluster is a Kafka cluster and the outputs that go there, by rule.
+type cluster struct {
+	brokers.Config
+	outputs map[string][]kafkasink.Output
+}
+
+func (c *cluster) plan() sinkPlan {
+	return sinkPlan{
+		name:  "kafka " + c.Name(),
+		rules: slices.Sorted(maps.Keys(c.outputs)),
+		open: func(a *app, r *resolved) (load.Sink, error) {
+			return kafkasink.New(c.Config, c.outputs, kafkasink.Options{Dir: r.Resolve("."), Zone: r.zone.String(), Log: a.log})
+		},
+	}
+}
+
+// checkOutput checks what rename and key say of a rule's columns.
+func checkOutput(r *resolved, rule int, rename map[string]string, key []string, at jobs.Pos, p *problems) {
+	plan := r.rules[rule].Plan
+	if plan == nil {
+		return
+	}
+	var names []string
+	for _, f := range plan.Output().Fields() {
+		names = append(names, f.Name)
+	}
+	for _, column := range append(slices.Sorted(maps.Keys(rename)), key...) {
+		if !slices.Contains(names, column) {
+			p.add(at, nearest(column, names), "rule %s has no column %q", r.rules[rule].Name, column)
+		}
+	}
+}
+
+// loadPlan is a target of lake load whose options are checked.
+type loadPlan struct {
+	name string
+	rule string // load this rule's answers; "": the table
+	open func(ctx context.Context, a *app, r *resolved) (load.Warehouse, error)
+}
+
+func resolveLoads(r *resolved, p *problems) []loadPlan {
+	var plans []loadPlan
+	for _, l := range r.Load {
+		if l.Kind != "duckdb" {
+			p.add(l.Pos, nearest(l.Kind, []string{"duckdb"}), "load: this lake has no kind %q", l.Kind)
+			continue
+		}
+		var cfg duckdb.Config
+		p.take(l.Pos, l.Decode(&cfg))
+		if cfg.Table == "" {
+			p.add(l.Pos, "", "load: duckdb: table: is missing")
+		}
+		if cfg.Rule != "" && !slices.ContainsFunc(r.Rules, func(rule jobs.Rule) bool { return rule.Name.Value == cfg.Rule }) {
+			p.add(l.Pos, "", "load: there is no rule %q", cfg.Rule)
+		}
+		plans = append(plans, loadPlan{name: "duckdb " + cfg.Table, rule: cfg.Rule, open: func(ctx context.Context, a *app, r *resolved) (load.Warehouse, error) {
+			cfg.Path = r.duckDBPath(cfg)
+			return duckdb.Open(ctx, cfg, a.duckDBOptions(r))
+		}})
+	}
+	return plans
+}
+
+func (r *resolved) duckDBPath(cfg duckdb.Config) string {
+	if cfg.Path == "" {
+		return filepath.Join(r.warehouse, "warehouse.duckdb")
+	}
+	return r.Resolve(cfg.Path)
+}
+
+// duckDBOptions leave DuckDB half of --memory: the Go heap stays small meanwhile.
+func (a *app) duckDBOptions(r *resolved) duckdb.Options {
+	return duckdb.Options{MemoryBytes: int64(a.flags.memory) / 2, Threads: runtime.GOMAXPROCS(0), TempDir: filepath.Join(r.warehouse, "tmp")}
+}
+
+// targetBytes is the size that data files should have.
+func (r *resolved) targetBytes() int64 { return 512 << 20 }
+
+// pipeline opens all that a job names. The caller runs what it returns and then
+// calls closeAll.
+func (a *app) pipeline(ctx context.Context, r *resolved, o ingestOptions) (cfg ingest.Config, closeAll func() error, err error) {
+	var closers []func() error
+	closeAll = func() error {
+		var errs []error
+		for _, each := range slices.Backward(closers) {
+			errs = append(errs, each())
+		}
+		return errors.Join(errs...)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, closeAll())
+		}
+	}()
+	catalog, err := a.openCatalog(ctx, r)
+	if err != nil {
+		return cfg, nil, err
+	}
+	closers = append(closers, catalog.Close)
+	t, err := a.ensureTable(ctx, r, catalog)
+	if err != nil {
+		return cfg, nil, err
+	}
+	cfg = ingest.Config{
+		Pipeline: r.Name.Value, SourceKind: r.source.kind, NewDecoder: r.newDecoder, Time: r.time, Table: t, Blobs: r.blobs(t),
+		Job:         ingest.Identity{Zone: r.zone.String(), PartitionBy: r.partitionTexts()},
+		MaxBadRatio: r.DeadLetter.MaxRatio, Backfill: o.backfill, CloseWindows: o.closeWindows,
+		Memory: int64(a.flags.memory), TargetBytes: r.targetBytes(), Mem: memory.DefaultAllocator, Log: a.log, Answered: o.answered,
+		Letters: func(ctx context.Context) (*table.Table, error) { return a.ensureLetters(ctx, r, catalog) },
+	}
+	if r.time != nil {
+		cfg.Job.TimeField = r.time.Name
+	}
+	cfg.Interval, cfg.MaxRecords, cfg.MaxBytes = r.commitBounds(o.follow)
+	for _, rule := range r.rules {
+		each := ingest.Rule{Rule: rule}
+		for i, s := range r.sinks {
+			if slices.Contains(s.rules, rule.Name) {
+				each.Sinks = append(each.Sinks, i)
+			}
+		}
+		cfg.Rules = append(cfg.Rules, each)
+	}
+	for _, s := range r.sinks {
+		sink, err := s.open(a, r)
+		if err != nil {
+			return cfg, nil, fmt.Errorf("open %s: %w", s.name, err)
+		}
+		closers = append(closers, sink.Close)
+		cfg.Sinks = append(cfg.Sinks, ingest.Sink{Name: s.name, Sink: sink})
+	}
+	source, err := r.source.open(a, r, o.follow)
+	if err != nil {
+		return cfg, nil, fmt.Errorf("open the source: %w", err)
+	}
+	closers = append(closers, source.Close)
+	cfg.Source = source
+	return cfg, closeAll, nil
+}
+
+// Bounds of a commit where the job file has none: somebody waits for the rows of
+// a run that follows; a run that ends should make few large files.
+const (
+	followRecords, followBytes = 1_000_000, 256 << 20
+	wholeRecords, wholeBytes   = 20_000_000, 4 << 30
+)
+
+// commitBounds are when a run commits.
+func (r *resolved) commitBounds(follow bool) (interval time.Duration, records, bytes int64) {
+	records, bytes = wholeRecords, wholeBytes
+	if follow {
+		interval, records, bytes = r.Commit.Interval.Duration, followRecords, followBytes
+	}
+	return interval, cmp.Or(r.Commit.MaxRecords, records), cmp.Or(r.Commit.MaxBytes, bytes)
+}
+
+func (r *resolved) partitionTexts() []string {
+	texts := make([]string, len(r.partition))
+	for i, p := range r.partition {
+		texts[i] = p.String()
+	}
+	return texts
+}
+
+// ensureTable opens the job's table, makes it, or adds the columns that are new.
+func (a *app) ensureTable(ctx context.Context, r *resolved, catalog *table.Catalog) (*table.Table, error) {
+	name := r.Table.Name.Value
+	t, err := catalog.Load(ctx, name)
+	if errors.Is(err, table.ErrNoTable) {
+		definition := table.Definition{Schema: r.columns, PartitionBy: r.partition}
+		if r.Table.Location.Value != "" {
+			definition.Location = r.location()
+		}
+		t, err = catalog.Create(ctx, name, definition)
+		if err != nil {
+			return nil, fmt.Errorf("make table %s: %w", name, err)
+		}
+		a.log.Debug("made a table", "table", name, "location", t.Location())
+		return t, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	is := make([]string, 0, 2)
+	for _, p := range t.Partitions() {
+		is = append(is, p.String())
+	}
+	if !slices.Equal(is, r.partitionTexts()) {
+		return nil, &ingest.Changed{What: "table.partition_by", Was: strings.Join(is, ", "), Is: strings.Join(r.partitionTexts(), ", ")}
+	}
+	t, err = catalog.EvolveTo(ctx, t, r.columns)
+	return t, withCodeOf[*table.SchemaError](exitConfig, err)
+}
+
+// withCodeOf gives errors of type E an exit code.
+func withCodeOf[E error](code int, err error) error {
+	var kind E
+	if errors.As(err, &kind) {
+		return withCode(code, err)
+	}
+	return err
+}
+
+// ensureLetters opens or makes the dead-letter table.
+func (a *app) ensureLetters(ctx context.Context, r *resolved, catalog *table.Catalog) (*table.Table, error) {
+	t, err := catalog.Load(ctx, r.letterTable())
+	if errors.Is(err, table.ErrNoTable) {
+		return catalog.Create(ctx, r.letterTable(), table.Definition{Schema: ingest.LetterSchema()})
+	}
+	return t, err
+}
+
+// location is table.location as a URI or an absolute path.
+func (r *resolved) location() string {
+	text := r.Table.Location.Value
+	if strings.Contains(text, "://") {
+		return text
+	}
+	return r.Resolve(text)
+}

@@ -1,0 +1,234 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// CheckpointVersion is the version of the checkpoint file that this binary
+// writes; it reads this one only, and refuses a newer one.
+const CheckpointVersion = 1
+
+const (
+	checkpointMagic  = "LAKECKP1"
+	checkpointSuffix = ".ckpt"
+	maxHeaderBytes   = 256 << 20
+)
+
+// checkpoint is what one commit keeps beside the table: where to go on, the
+// state of the rules, and what is still to be delivered.
+//
+// The file: the magic, the header's length (8 bytes, little endian), the header
+// (JSON), then the sections that it points to. The table's record holds the
+// SHA-256 of the whole file.
+type checkpoint struct {
+	Version  int       `json:"version"`
+	Pipeline string    `json:"pipeline"`
+	Shard    string    `json:"shard"`
+	Epoch    int64     `json:"epoch"`
+	Seq      int64     `json:"seq"`
+	CommitID string    `json:"commit_id"`
+	Time     time.Time `json:"time"`
+
+	Job     Identity `json:"job"`
+	Offsets Offsets  `json:"offsets"`
+	Mark    Mark     `json:"watermark"`
+	Totals  Totals   `json:"totals"`
+
+	// Base says that the rules' sections hold all groups; otherwise Chain names
+	// the files whose sections come before these, oldest first, the base at its head.
+	Base  bool        `json:"base"`
+	Chain []link      `json:"chain,omitempty"`
+	Rules []ruleState `json:"rules,omitempty"`
+
+	Answers []answerPart `json:"answers,omitempty"`
+	Letters section      `json:"letters"`
+
+	data []byte // the whole file
+}
+
+// Identity is what a job may not change between two runs without a new pipeline.
+type Identity struct {
+	Source      string   `json:"source"`
+	Zone        string   `json:"zone,omitempty"`
+	TimeField   string   `json:"time_field,omitempty"`
+	PartitionBy []string `json:"partition_by,omitempty"`
+}
+
+// Totals counts over a pipeline's life.
+type Totals struct {
+	Records     int64 `json:"records"`
+	Rows        int64 `json:"rows"`
+	DeadLetters int64 `json:"dead_letters"`
+	Commits     int64 `json:"commits"`
+}
+
+type link struct {
+	Name   string `json:"name"`
+	SHA256 string `json:"sha256"`
+	Bytes  int64  `json:"bytes"` // of the rules' sections
+}
+
+type section struct {
+	Offset int64 `json:"offset"` // behind the header
+	Length int64 `json:"length"`
+}
+
+type ruleState struct {
+	Name        string  `json:"name"`
+	Fingerprint string  `json:"fingerprint"`
+	State       section `json:"state"`
+	Groups      int     `json:"groups"`
+	Bytes       int64   `json:"bytes"` // of memory
+	Late        int64   `json:"late"`
+}
+
+type answerPart struct {
+	Rule string  `json:"rule"`
+	Rows section `json:"rows"` // Arrow IPC: the answer's columns, then the key and the tombstone mark
+}
+
+// name is unique by commit: a file is never written twice.
+func (c *checkpoint) name() string {
+	return fmt.Sprintf("%012d-%06d-%s%s", c.Seq, c.Epoch, c.CommitID, checkpointSuffix)
+}
+
+// body collects the sections of a checkpoint being written.
+type body struct{ bytes.Buffer }
+
+func (b *body) add(write func(dst []byte) []byte) section {
+	s := section{Offset: int64(b.Len())}
+	b.Write(write(b.AvailableBuffer()))
+	s.Length = int64(b.Len()) - s.Offset
+	return s
+}
+
+// encode is the file of the checkpoint and its SHA-256.
+func (c *checkpoint) encode(sections []byte) (data []byte, sum string, err error) {
+	header, err := json.Marshal(c)
+	if err != nil {
+		return nil, "", fmt.Errorf("encode the checkpoint's header: %w", err)
+	}
+	data = make([]byte, 0, len(checkpointMagic)+8+len(header)+len(sections))
+	data = append(data, checkpointMagic...)
+	data = binary.LittleEndian.AppendUint64(data, uint64(len(header)))
+	data = append(data, header...)
+	data = append(data, sections...)
+	hash := sha256.Sum256(data)
+	return data, hex.EncodeToString(hash[:]), nil
+}
+
+// decodeCheckpoint reads a file whose SHA-256 is sum.
+func decodeCheckpoint(data []byte, sum string) (*checkpoint, error) {
+	hash := sha256.Sum256(data)
+	if got := hex.EncodeToString(hash[:]); got != sum {
+		return nil, fmt.Errorf("its checksum is %s and the table says %s: the file is damaged or was replaced; restore it from a backup", got, sum)
+	}
+	rest, ok := bytes.CutPrefix(data, []byte(checkpointMagic))
+	if !ok || len(rest) < 8 {
+		return nil, errors.New("it is not a checkpoint of this version of lake")
+	}
+	length := binary.LittleEndian.Uint64(rest)
+	rest = rest[8:]
+	if length > maxHeaderBytes || length > uint64(len(rest)) {
+		return nil, io.ErrUnexpectedEOF
+	}
+	c := &checkpoint{}
+	if err := json.Unmarshal(rest[:length], c); err != nil {
+		return nil, fmt.Errorf("its header: %w", err)
+	}
+	if c.Version != CheckpointVersion {
+		return nil, fmt.Errorf("it has version %d and this lake reads version %d: use the newer lake that wrote it", c.Version, CheckpointVersion)
+	}
+	c.data = rest[length:]
+	return c, nil
+}
+
+func (c *checkpoint) section(s section) ([]byte, error) {
+	if s.Offset < 0 || s.Length < 0 || s.Offset > int64(len(c.data)) || s.Length > int64(len(c.data))-s.Offset {
+		return nil, io.ErrUnexpectedEOF
+	}
+	return c.data[s.Offset : s.Offset+s.Length], nil
+}
+
+// readCheckpoint loads the file that a table's record points to.
+func readCheckpoint(ctx context.Context, blobs Blobs, name, sum string) (*checkpoint, error) {
+	data, err := blobs.read(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("read the checkpoint %s: %w", name, err)
+	}
+	c, err := decodeCheckpoint(data, sum)
+	if err != nil {
+		return nil, fmt.Errorf("read the checkpoint %s: %w", name, err)
+	}
+	return c, nil
+}
+
+// states collects, for each rule, its sections from the base to the newest.
+func (c *checkpoint) states(ctx context.Context, blobs Blobs) (map[string][][]byte, error) {
+	parts := map[string][][]byte{}
+	add := func(from *checkpoint) error {
+		for _, r := range from.Rules {
+			s, err := from.section(r.State)
+			if err != nil {
+				return fmt.Errorf("read the checkpoint %s: state of rule %s: %w", from.name(), r.Name, err)
+			}
+			parts[r.Name] = append(parts[r.Name], s)
+		}
+		return nil
+	}
+	for _, l := range c.Chain {
+		earlier, err := readCheckpoint(ctx, blobs, l.Name, l.SHA256)
+		if err != nil {
+			return nil, err
+		}
+		if err := add(earlier); err != nil {
+			return nil, err
+		}
+	}
+	return parts, add(c)
+}
+
+// sweep removes the files that the checkpoint no longer needs: those of earlier
+// commits that are not in its chain. A file of a commit under way has a higher seq.
+func (c *checkpoint) sweep(ctx context.Context, blobs Blobs) error {
+	needed := map[string]bool{c.name(): true}
+	for _, l := range c.Chain {
+		needed[l.Name] = true
+	}
+	names, err := blobs.names(ctx)
+	if err != nil {
+		return fmt.Errorf("list checkpoints: %w", err)
+	}
+	for _, name := range names {
+		if needed[name] || !strings.HasSuffix(name, checkpointSuffix) || name >= c.name() {
+			continue
+		}
+		if err := blobs.remove(ctx, name); err != nil {
+			return fmt.Errorf("remove the checkpoint %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// needsBase reports whether the next checkpoint should hold all groups: the
+// deltas since the base outweigh it, or a restart would read too many files.
+func needsBase(chain []link) bool {
+	if len(chain) == 0 || len(chain) >= 64 {
+		return true
+	}
+	var deltas int64
+	for _, l := range chain[1:] {
+		deltas += l.Bytes
+	}
+	return deltas > chain[0].Bytes+1<<20
+}

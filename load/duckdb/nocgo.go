@@ -1,0 +1,42 @@
+//go:build !cgo
+
+package duckdb
+
+import (
+	"context"
+	"errors"
+
+	"lake/load"
+	"lake/schemas"
+)
+
+// Available says whether this binary has DuckDB.
+const Available = false
+
+// ErrLocked says that another process has the database open.
+var ErrLocked = errors.New("another process has the database open")
+
+var errWithout = errors.New("this lake was built without DuckDB (CGO_ENABLED=0); build it with cgo and a C compiler: CGO_ENABLED=1 make build")
+
+// Warehouse is one target table of a DuckDB database.
+type Warehouse struct{}
+
+// Open says that this binary has no DuckDB.
+func Open(context.Context, Config, Options) (*Warehouse, error) { return nil, errWithout }
+
+// Close implements load.Warehouse.
+func (w *Warehouse) Close() error { return errWithout }
+
+// Prepare implements load.Warehouse.
+func (w *Warehouse) Prepare(context.Context, schemas.Schema, string) error { return errWithout }
+
+// Loaded implements load.Warehouse.
+func (w *Warehouse) Loaded(context.Context) (map[string]load.Loaded, error) { return nil, errWithout }
+
+// Replace implements load.Warehouse.
+func (w *Warehouse) Replace(context.Context, load.Partition) (int64, error) { return 0, errWithout }
+
+// Query is for people to look at a database.
+func (w *Warehouse) Query(context.Context, string) ([]string, [][]string, error) {
+	return nil, nil, errWithout
+}

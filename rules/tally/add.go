@@ -1,0 +1,391 @@
+package tally
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"lake/rules"
+)
+
+// Add takes the rows of a batch in order. After an error the Tally is not used
+// again; ErrStateTooLarge is one.
+func (t *Tally) Add(rows Rows) error {
+	if err := t.add(rows); err != nil {
+		return fmt.Errorf("add rows to rule %s: %w", t.rule.Name, err)
+	}
+	return t.checkSize()
+}
+
+func (t *Tally) add(rows Rows) error {
+	n := int(rows.Batch.NumRows())
+	if rows.Date != nil && len(rows.Date) != n || rows.Watermark != nil && len(rows.Watermark) != n {
+		return fmt.Errorf("%d rows come with %d dates and %d watermarks", n, len(rows.Date), len(rows.Watermark))
+	}
+	if t.plan.Grouped && t.rule.Scope == Partition && rows.Date == nil && n > 0 {
+		return fmt.Errorf("scope partition needs the rows' dates")
+	}
+	t.failures = t.failures[:0]
+	var err error
+	if t.selected, err = t.filter(rows.Batch, t.selected[:0]); err != nil {
+		return err
+	}
+	if !t.plan.Grouped {
+		return t.addRows(rows)
+	}
+	in, err := t.evaluate(rows.Batch)
+	if err != nil {
+		return err
+	}
+	defer in.release()
+	t.selected = t.leaveOut(t.selected, in.failures)
+	t.keys.columns = in.keys
+
+	t.split(t.selected, in.time, rows)
+	err = t.fold(in.args)
+	for _, tb := range t.active {
+		t.measure(tb)
+		tb.rows, tb.groups = nil, nil
+	}
+	t.active = t.active[:0]
+	t.seq += int64(n)
+	slices.SortStableFunc(t.failures, func(a, b rules.Failure) int { return a.Row - b.Row })
+	return err
+}
+
+// filter appends to dst the rows that satisfy WHERE.
+func (t *Tally) filter(batch arrow.RecordBatch, dst []int32) ([]int32, error) {
+	n := int(batch.NumRows())
+	dst = slices.Grow(dst, n)
+	if t.plan.Filter == nil {
+		for i := range int32(n) {
+			dst = append(dst, i)
+		}
+		return dst, nil
+	}
+	eval := rules.Eval{Mem: t.opts.Mem}
+	result, err := t.plan.Filter.Eval(&eval, batch)
+	if err != nil {
+		return dst, fmt.Errorf("evaluate WHERE: %w", err)
+	}
+	defer result.Release()
+	t.failures = append(t.failures, eval.Failures()...)
+	return appendTrue(dst, result)
+}
+
+// appendTrue appends the positions of a BOOL array's true values.
+func appendTrue(dst []int32, a arrow.Array) ([]int32, error) {
+	if _, ok := a.(*array.Null); ok {
+		return dst, nil
+	}
+	b, ok := a.(*array.Boolean)
+	if !ok {
+		return dst, fmt.Errorf("a condition gave %s and not BOOL", a.DataType())
+	}
+	n, offset := b.Len(), b.Data().Offset()
+	var values, valid []byte
+	if buffers := b.Data().Buffers(); n > 0 {
+		values = buffers[1].Bytes()
+		if b.NullN() > 0 {
+			valid = buffers[0].Bytes()
+		}
+	}
+	for i := 0; i < n; {
+		bit := offset + i
+		word := values[bit/8]
+		if valid != nil {
+			word &= valid[bit/8]
+		}
+		word >>= bit % 8
+		end := min(n, i+8-bit%8)
+		if word == 0 {
+			i = end
+			continue
+		}
+		for ; i < end; i++ {
+			if word&1 != 0 {
+				dst = append(dst, int32(i))
+			}
+			word >>= 1
+		}
+	}
+	return dst, nil
+}
+
+// inputs are a batch's keys, window time and arguments, evaluated.
+type inputs struct {
+	keys     []column
+	time     *column   // nil: no window
+	args     []*column // nil: COUNT(*)
+	failures []rules.Failure
+	arrays   []arrow.Array
+}
+
+func (in *inputs) release() {
+	for _, a := range in.arrays {
+		a.Release()
+	}
+}
+
+func (t *Tally) evaluate(batch arrow.RecordBatch) (*inputs, error) {
+	eval := rules.Eval{Mem: t.opts.Mem}
+	in := &inputs{}
+	one := func(what string, e rules.Expr) (column, error) {
+		a, err := e.Eval(&eval, batch)
+		if err != nil {
+			return column{}, fmt.Errorf("evaluate %s %s: %w", what, e, err)
+		}
+		in.arrays = append(in.arrays, a)
+		c, err := read(e.Type(), a)
+		if err != nil {
+			return column{}, fmt.Errorf("evaluate %s %s: %w", what, e, err)
+		}
+		return c, nil
+	}
+	if err := func() error {
+		for _, key := range t.plan.Keys {
+			c, err := one("key", key.Expr)
+			if err != nil {
+				return err
+			}
+			in.keys = append(in.keys, c)
+		}
+		if t.plan.Window != nil {
+			c, err := one("window", t.plan.Window.Time)
+			if err != nil {
+				return err
+			}
+			in.time = &c
+		}
+		for _, agg := range t.plan.Aggs {
+			if agg.Arg == nil {
+				in.args = append(in.args, nil)
+				continue
+			}
+			c, err := one("argument", agg.Arg)
+			if err != nil {
+				return err
+			}
+			in.args = append(in.args, &c)
+		}
+		return nil
+	}(); err != nil {
+		in.release()
+		return nil, err
+	}
+	in.failures = eval.Failures()
+	return in, nil
+}
+
+// leaveOut removes failed rows from the selection and reports them. A failure
+// of a row that is not selected is none: WHERE comes first.
+func (t *Tally) leaveOut(selected []int32, failures []rules.Failure) []int32 {
+	if len(failures) == 0 {
+		return selected
+	}
+	reasons := firstReasons(failures)
+	return slices.DeleteFunc(selected, func(row int32) bool {
+		reason, failed := reasons[int(row)]
+		if failed {
+			t.failures = append(t.failures, rules.Failure{Row: int(row), Reason: reason})
+		}
+		return failed
+	})
+}
+
+// firstReasons are the failures by row.
+func firstReasons(failures []rules.Failure) map[int]string {
+	reasons := make(map[int]string, len(failures))
+	for _, f := range failures {
+		if _, known := reasons[f.Row]; !known {
+			reasons[f.Row] = f.Reason
+		}
+	}
+	return reasons
+}
+
+// split gives each selected row to the table of its window and date, and counts
+// those that are late.
+func (t *Tally) split(selected []int32, times *column, rows Rows) {
+	byDate := t.rule.Scope == Partition
+	if times == nil && !byDate {
+		if len(selected) > 0 {
+			t.give(t.table(span{}), selected)
+			t.countMatched(selected, rows, span{})
+		}
+		return
+	}
+	var (
+		known bool    // whether what follows holds for the row before
+		at    stretch // its window
+		s     span    // its table
+		end   int64   // of that
+		tb    *table  // nil: not looked up yet
+		from  int     // where the run of rows of this table begins
+	)
+	flush := func(to int) {
+		if run := selected[from:to]; len(run) > 0 {
+			if tb == nil {
+				tb = t.table(s)
+			}
+			t.give(tb, run)
+			t.countMatched(run, rows, s)
+		}
+		from = to
+	}
+	for i, row := range selected {
+		same := known && (!byDate || rows.Date[row] == s.date)
+		if same && times != nil {
+			if times.null(row) {
+				same = s.null
+			} else {
+				same = !s.null && times.ints[row] >= at.from && times.ints[row] < at.to
+			}
+		}
+		if !same {
+			flush(i)
+			tb, known, s = nil, true, span{}
+			if byDate {
+				s.date = rows.Date[row]
+			}
+			if times != nil && times.null(row) {
+				s.null = true
+			} else if times != nil {
+				ts := times.ints[row]
+				if ts < minTimestamp || ts > maxTimestamp {
+					t.failures = append(t.failures, rules.Failure{Row: int(row), Reason: "the window's time is outside the years 1 to 9999"})
+					known, from = false, i+1
+					continue
+				}
+				at = t.stretchOf(ts)
+				s.start = at.start
+			}
+			end = t.endOf(s, at)
+		}
+		clock := t.clock
+		if rows.Watermark != nil {
+			clock = max(clock, rows.Watermark[row])
+		}
+		if end != never && end <= clock {
+			flush(i)
+			from = i + 1
+			t.late++
+			t.countLate(row, rows, s)
+		}
+	}
+	flush(len(selected))
+}
+
+// countMatched counts rows of a span that are added.
+func (t *Tally) countMatched(run []int32, rows Rows, s span) {
+	t.matched += int64(len(run))
+	if rows.Date != nil {
+		t.stats.countMatched(rows.Date, run)
+	} else if date, ok := t.windowDate(s); ok {
+		t.stats.of(date).Matched += int64(len(run))
+	}
+}
+
+func (t *Tally) countLate(row int32, rows Rows, s span) {
+	if rows.Date != nil {
+		t.stats.of(rows.Date[row]).Late++
+	} else if date, ok := t.windowDate(s); ok {
+		t.stats.of(date).Late++
+	}
+}
+
+// windowDate is the UTC date on which a window starts.
+func (t *Tally) windowDate(s span) (int32, bool) {
+	if t.plan.Window == nil || s.null {
+		return 0, false
+	}
+	if t.plan.Window.Kind == rules.Day {
+		return int32(s.start), true
+	}
+	return int32(floorDiv(s.start, microsPerDay)), true
+}
+
+// fold resolves the groups of the rows that the tables were given and folds the
+// arguments into them.
+func (t *Tally) fold(args []*column) error {
+	total := 0
+	for _, tb := range t.active {
+		total += len(tb.rows)
+	}
+	t.groups = grown(t.groups[:0], total)
+	free := t.groups
+	for _, tb := range t.active {
+		tb.groups, free = free[:len(tb.rows):len(tb.rows)], free[len(tb.rows):]
+		tb.index.resolve(&t.keys, tb.rows, tb.groups)
+		tb.grow(t.rule.Emit)
+		t.touch(tb)
+	}
+	if t.rule.Emit == OnCross {
+		return t.cross(args)
+	}
+	for _, tb := range t.active {
+		for i, a := range tb.aggs {
+			a.add(args[i], tb.rows, tb.groups, nil)
+		}
+	}
+	return nil
+}
+
+// addRows answers each row that passed the filter, of a rule that does not group.
+func (t *Tally) addRows(rows Rows) error {
+	t.matched += int64(len(t.selected))
+	if rows.Date != nil {
+		t.stats.countMatched(rows.Date, t.selected)
+	}
+	if len(t.selected) == 0 {
+		return nil
+	}
+	narrow := t.projected(rows.Batch)
+	defer narrow.Release()
+	picked, err := t.pick(narrow, t.selected)
+	if err != nil {
+		return err
+	}
+	defer picked.Release()
+	out, failures, err := t.project(picked)
+	if err != nil {
+		return err
+	}
+	defer out.Release()
+	for i := range failures {
+		failures[i].Row = int(t.selected[failures[i].Row])
+	}
+	reasons := firstReasons(failures)
+	if len(reasons) == 0 {
+		return t.outbox.add(out, nil, nil)
+	}
+	var fine []int32
+	for i, row := range t.selected {
+		if reason, failed := reasons[int(row)]; failed {
+			t.failures = append(t.failures, rules.Failure{Row: int(row), Reason: reason})
+		} else {
+			fine = append(fine, int32(i))
+		}
+	}
+	whole, err := t.pick(out, fine)
+	if err != nil {
+		return err
+	}
+	defer whole.Release()
+	return t.outbox.add(whole, nil, nil)
+}
+
+// projected is the batch with the columns that the plan reads.
+func (t *Tally) projected(batch arrow.RecordBatch) arrow.RecordBatch {
+	var fields []arrow.Field
+	var columns []arrow.Array
+	names := t.plan.Columns()
+	for i, f := range batch.Schema().Fields() {
+		if slices.Contains(names, f.Name) {
+			fields, columns = append(fields, f), append(columns, batch.Column(i))
+		}
+	}
+	return array.NewRecordBatch(arrow.NewSchema(fields, nil), columns, batch.NumRows())
+}

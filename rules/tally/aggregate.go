@@ -1,0 +1,358 @@
+package tally
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"hash/maphash"
+
+	"github.com/apache/arrow-go/v18/arrow/decimal128"
+
+	"lake/rules"
+	"lake/schemas"
+)
+
+// aggregate is one aggregate of all groups of a table: columns of plain values
+// indexed by the group's number.
+type aggregate interface {
+	// grow makes room for groups groups in all; new ones hold the aggregate of no row.
+	grow(groups int)
+	// add folds the argument's rows into their groups, in order. Where out is not
+	// nil it also appends, after each row, the value that the row's group then has.
+	add(arg *column, rows, groups []int32, out *vector)
+	// values appends the present values of groups.
+	values(groups []int32, out *vector)
+	// encode appends the state of groups and decode reads it back, growing none.
+	// COUNT(DISTINCT) writes the values added since it was last written instead,
+	// of all groups; all of them where whole.
+	encode(dst []byte, groups []int32, whole bool) []byte
+	decode(r *reader, groups []int32)
+	bytes() int64
+}
+
+func newAggregate(agg rules.Agg, seed maphash.Seed) (aggregate, error) {
+	if agg.Arg == nil {
+		if agg.Func != rules.Count {
+			return nil, fmt.Errorf("make aggregate %s: it has no argument", agg.Name)
+		}
+		return &counts{}, nil
+	}
+	typ := agg.Arg.Type()
+	storage := storageOf(typ.Kind)
+	switch agg.Func {
+	case rules.Count:
+		return &counts{}, nil
+	case rules.CountIf:
+		return &counts{onlyTrue: true}, nil
+	case rules.CountDistinct:
+		return newDistinct(typ, seed), nil
+	case rules.Min, rules.Max:
+		return newExtremes(typ, agg.Func == rules.Max), nil
+	case rules.Sum, rules.Avg:
+		avg := agg.Func == rules.Avg
+		switch storage {
+		case asInt:
+			return &intSums{avg: avg}, nil
+		case asFloat:
+			return &floatSums{avg: avg}, nil
+		case asDecimal:
+			return &decimalSums{avg: avg, from: typ, to: agg.Type}, nil
+		}
+	}
+	return nil, fmt.Errorf("make aggregate %s: function %d does not take %s", agg.Name, agg.Func, typ)
+}
+
+// counts is COUNT(*), COUNT(x) and COUNTIF(x).
+type counts struct {
+	n        []int64
+	onlyTrue bool
+}
+
+func (c *counts) grow(groups int) { c.n = grown(c.n, groups) }
+
+func (c *counts) add(arg *column, rows, groups []int32, out *vector) {
+	n := c.n
+	switch {
+	case arg == nil && out == nil:
+		for _, g := range groups {
+			n[g]++
+		}
+	case arg == nil:
+		at := len(out.ints)
+		out.ints = grown(out.ints, at+len(groups))
+		traced := out.ints[at:][:len(groups)]
+		for i, g := range groups {
+			n[g]++
+			traced[i] = n[g]
+		}
+	default:
+		for i, row := range rows {
+			g := groups[i]
+			if !arg.null(row) && (!c.onlyTrue || arg.ints[row] != 0) {
+				n[g]++
+			}
+			if out != nil {
+				out.int(n[g])
+			}
+		}
+	}
+}
+
+func (c *counts) values(groups []int32, out *vector) {
+	for _, g := range groups {
+		out.int(c.n[g])
+	}
+}
+
+func (c *counts) encode(dst []byte, groups []int32, _ bool) []byte {
+	for _, g := range groups {
+		dst = appendInt(dst, c.n[g])
+	}
+	return dst
+}
+
+func (c *counts) decode(r *reader, groups []int32) {
+	for _, g := range groups {
+		c.n[g] = r.int()
+	}
+}
+
+func (c *counts) bytes() int64 { return int64(cap(c.n)) * 8 }
+
+// extremes is MIN and MAX: of bool, integers, dates and times; of floats, where
+// NaN is both the least and the greatest as GoogleSQL has it; of decimals; of
+// text by its bytes.
+type extremes[T any] struct {
+	best   []T
+	seen   []bool
+	get    func(c *column, row int32) T
+	better func(candidate, held T) bool
+	keep   func(held, candidate T) T
+	put    func(out *vector, x T)
+	write  func(dst []byte, x T) []byte
+	load   func(r *reader) T
+	width  int64
+	text   int64 // bytes held outside best
+	weigh  func(x T) int64
+}
+
+func newExtremes(typ schemas.Type, greatest bool) aggregate {
+	sign := -1
+	if greatest {
+		sign = 1
+	}
+	switch storageOf(typ.Kind) {
+	case asFloat:
+		return &extremes[float64]{
+			get: func(c *column, row int32) float64 { return c.floats[row] },
+			better: func(x, held float64) bool {
+				if x != x || held != held {
+					return held == held
+				}
+				return cmp.Compare(x, held) == sign
+			},
+			keep:  replace[float64],
+			put:   (*vector).float,
+			write: appendFloat,
+			load:  (*reader).float,
+			width: 8, weigh: weightless[float64],
+		}
+	case asDecimal:
+		return &extremes[decimal128.Num]{
+			get:    func(c *column, row int32) decimal128.Num { return c.decimals[row] },
+			better: func(x, held decimal128.Num) bool { return x.Cmp(held) == sign },
+			keep:   replace[decimal128.Num],
+			put:    (*vector).decimal,
+			write: func(dst []byte, x decimal128.Num) []byte {
+				return appendFixed(appendFixed(dst, x.LowBits()), uint64(x.HighBits()))
+			},
+			load: func(r *reader) decimal128.Num {
+				lo := r.fixed()
+				return decimal128.New(int64(r.fixed()), lo)
+			},
+			width: 16, weigh: weightless[decimal128.Num],
+		}
+	case asText:
+		return &extremes[[]byte]{
+			get:    func(c *column, row int32) []byte { return c.text(int(row)) },
+			better: func(x, held []byte) bool { return bytes.Compare(x, held) == sign },
+			keep:   func(held, x []byte) []byte { return append(held[:0], x...) },
+			put:    (*vector).bytes,
+			write:  appendBytes,
+			load: func(r *reader) []byte {
+				text := r.bytes()
+				if typ.Kind == schemas.UUID && len(text) != 16 {
+					r.fail("a UUID that has not 16 bytes")
+				}
+				return bytes.Clone(text)
+			},
+			width: 24, weigh: func(x []byte) int64 { return int64(cap(x)) },
+		}
+	default:
+		return &extremes[int64]{
+			get:    func(c *column, row int32) int64 { return c.ints[row] },
+			better: func(x, held int64) bool { return cmp.Compare(x, held) == sign },
+			keep:   replace[int64],
+			put:    (*vector).int,
+			write:  appendInt,
+			load:   (*reader).int,
+			width:  8, weigh: weightless[int64],
+		}
+	}
+}
+
+func replace[T any](_, candidate T) T { return candidate }
+func weightless[T any](T) int64       { return 0 }
+
+func (e *extremes[T]) grow(groups int) {
+	e.best, e.seen = grown(e.best, groups), grown(e.seen, groups)
+}
+
+func (e *extremes[T]) add(arg *column, rows, groups []int32, out *vector) {
+	for i, row := range rows {
+		g := groups[i]
+		if !arg.null(row) {
+			if x := e.get(arg, row); !e.seen[g] || e.better(x, e.best[g]) {
+				e.set(g, e.keep(e.best[g], x))
+			}
+		}
+		if out != nil {
+			e.value(g, out)
+		}
+	}
+}
+
+func (e *extremes[T]) set(g int32, x T) {
+	e.text += e.weigh(x) - e.weigh(e.best[g])
+	e.best[g], e.seen[g] = x, true
+}
+
+func (e *extremes[T]) value(g int32, out *vector) {
+	if e.seen[g] {
+		e.put(out, e.best[g])
+	} else {
+		out.null()
+	}
+}
+
+func (e *extremes[T]) values(groups []int32, out *vector) {
+	for _, g := range groups {
+		e.value(g, out)
+	}
+}
+
+func (e *extremes[T]) encode(dst []byte, groups []int32, _ bool) []byte {
+	for _, g := range groups {
+		dst = appendBool(dst, e.seen[g])
+		if e.seen[g] {
+			dst = e.write(dst, e.best[g])
+		}
+	}
+	return dst
+}
+
+func (e *extremes[T]) decode(r *reader, groups []int32) {
+	for _, g := range groups {
+		if r.bool() {
+			e.set(g, e.load(r))
+		}
+	}
+}
+
+func (e *extremes[T]) bytes() int64 {
+	return int64(cap(e.best))*e.width + int64(cap(e.seen)) + e.text
+}
+
+// distinct is COUNT(DISTINCT x), exact: one set for all groups of the table,
+// whose members are a group's number and a value.
+type distinct struct {
+	n       []int64
+	set     byteSet
+	codec   keyCodec
+	scratch []byte
+	saved   int // members that a checkpoint has
+}
+
+func newDistinct(typ schemas.Type, seed maphash.Seed) *distinct {
+	return &distinct{set: newByteSet(seed), codec: keyCodec{typ}}
+}
+
+func (d *distinct) grow(groups int) { d.n = grown(d.n, groups) }
+
+func (d *distinct) add(arg *column, rows, groups []int32, out *vector) {
+	for i, row := range rows {
+		g := groups[i]
+		if !arg.null(row) {
+			d.scratch = append(d.scratch[:0], byte(g), byte(g>>8), byte(g>>16), byte(g>>24))
+			d.scratch = arg.appendSortable(d.scratch, row)
+			d.insert(g, d.scratch)
+		}
+		if out != nil {
+			out.int(d.n[g])
+		}
+	}
+}
+
+func (d *distinct) insert(g int32, member []byte) bool {
+	before := len(d.set.ends)
+	d.set.find(member)
+	if len(d.set.ends) == before {
+		return false
+	}
+	d.n[g]++
+	return true
+}
+
+func (d *distinct) values(groups []int32, out *vector) {
+	for _, g := range groups {
+		out.int(d.n[g])
+	}
+}
+
+func (d *distinct) encode(dst []byte, _ []int32, whole bool) []byte {
+	if whole {
+		d.saved = 0
+	}
+	dst = appendUint(dst, uint64(len(d.set.ends)-d.saved))
+	for i := d.saved; i < len(d.set.ends); i++ {
+		dst = appendBytes(dst, d.set.at(int32(i)))
+	}
+	d.saved = len(d.set.ends)
+	return dst
+}
+
+func (d *distinct) decode(r *reader, _ []int32) {
+	for range r.count(1) {
+		member := r.bytes()
+		if r.err != nil {
+			return
+		}
+		if len(member) < 5 || member[4] != 1 || !d.codec.valid(member[4:]) {
+			r.fail("a distinct value that cannot be read")
+			return
+		}
+		g := uint32(member[0]) | uint32(member[1])<<8 | uint32(member[2])<<16 | uint32(member[3])<<24
+		if uint64(g) >= uint64(len(d.n)) {
+			r.fail("a distinct value of a group that is not there")
+			return
+		}
+		if !d.insert(int32(g), member) {
+			r.fail("a distinct value comes twice")
+			return
+		}
+	}
+	d.saved = len(d.set.ends)
+}
+
+func (d *distinct) bytes() int64 { return int64(cap(d.n))*8 + d.set.bytes() }
+
+// grown extends s with zeros to n values; room grows by half, so that a
+// table's memory stays near what it holds.
+func grown[T any](s []T, n int) []T {
+	if n <= cap(s) {
+		return s[:n]
+	}
+	room := make([]T, n, max(n+n/2, 8))
+	copy(room, s)
+	return room
+}

@@ -1,0 +1,369 @@
+package tally
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/apache/arrow-go/v18/arrow"
+)
+
+// groupsAtOnce bounds the group batches that are made of existing groups.
+const groupsAtOnce = 1 << 16
+
+// Answers takes the answers since the last call. With on_change they are made
+// now. In order: on_cross by record, on_change by when the group was first
+// touched since the last call, on_close by window and then by when the group
+// was first seen.
+func (t *Tally) Answers() (Answers, error) {
+	if t.rule.Emit == OnChange && len(t.touched) > 0 {
+		if err := t.answerChanged(); err != nil {
+			return Answers{}, fmt.Errorf("answer rule %s: %w", t.rule.Name, err)
+		}
+	}
+	t.seq = 0
+	for _, tb := range t.retired {
+		t.bytes -= tb.size
+	}
+	t.retired = nil
+	a, err := t.outbox.take()
+	if err != nil {
+		return Answers{}, fmt.Errorf("answer rule %s: %w", t.rule.Name, err)
+	}
+	return a, nil
+}
+
+// answerChanged answers the groups touched that satisfy HAVING and whose answer
+// differs from the last one, and buries those that satisfied it and do no longer.
+func (t *Tally) answerChanged() error {
+	touched := t.touched
+	t.touched = nil
+	bySeq := func(a, b ref) int { return int(a.seq - b.seq) }
+	if !slices.IsSortedFunc(touched, bySeq) { // rows of several windows in turn
+		slices.SortFunc(touched, bySeq)
+	}
+	for _, r := range touched {
+		r.table.flags[r.group] &^= flagTouched
+	}
+	for refs := range slices.Chunk(touched, groupsAtOnce) {
+		if err := t.answerChunk(refs); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *Tally) answerChunk(refs []ref) error {
+	j, err := t.judgeGroups(refs)
+	if err != nil {
+		return err
+	}
+	defer j.release()
+	var picks []int32
+	for i, r := range refs {
+		if reason, failed := j.failed[i]; failed {
+			t.reportFailing(r.table, r.group, &j.keys, int32(i), reason)
+		} else if j.holds[i] || r.table.flags[r.group]&flagLive != 0 {
+			picks = append(picks, int32(i))
+		} else {
+			t.succeed(r.table, r.group)
+		}
+	}
+	if len(picks) == 0 {
+		return nil
+	}
+	out, failures, err := t.projectPicks(j.rows, picks)
+	if err != nil {
+		return err
+	}
+	defer out.Release()
+	hasher, err := newRowHasher(t.outputTypes, out, true)
+	if err != nil {
+		return err
+	}
+	reasons := firstReasons(failures)
+	var emit, at []int32
+	var deleted []bool
+	for i, p := range picks {
+		r := refs[p]
+		if reason, failed := reasons[i]; failed && j.holds[p] {
+			t.reportFailing(r.table, r.group, &j.keys, p, reason)
+			continue
+		}
+		t.succeed(r.table, r.group)
+		if j.holds[p] {
+			hash := hasher.sum128(int32(i))
+			if r.table.flags[r.group]&flagLive != 0 && r.table.emitted[r.group] == hash {
+				continue
+			}
+			t.mark(r.table, r.group, flagLive, 0)
+			r.table.emitted[r.group] = hash
+		} else {
+			t.mark(r.table, r.group, 0, flagLive)
+		}
+		emit, at, deleted = append(emit, int32(i)), append(at, p), append(deleted, !j.holds[p])
+	}
+	chosen, err := t.pick(out, emit)
+	if err != nil {
+		return err
+	}
+	defer chosen.Release()
+	return t.outbox.add(chosen, j.keys.at(at), deleted)
+}
+
+// reportFailing reports a group that has no answer, once until it has one again.
+func (t *Tally) reportFailing(tb *table, g int32, keys *keyText, row int32, reason string) {
+	if tb.flags[g]&flagFailed == 0 {
+		t.mark(tb, g, flagFailed, 0)
+		t.outbox.fail(keys.text(row), reason)
+	}
+}
+
+func (t *Tally) succeed(tb *table, g int32) {
+	if tb.flags[g]&flagFailed != 0 {
+		t.mark(tb, g, 0, flagFailed)
+	}
+}
+
+// Advance tells the watermark, µs since 1970; it never goes back. Windows that
+// end at or before it are closed: with on_close their groups answer, and their
+// state leaves.
+func (t *Tally) Advance(watermark int64) error {
+	if watermark <= t.clock {
+		return nil
+	}
+	t.clock = watermark
+	if watermark < t.nextEnd {
+		return nil
+	}
+	return t.closeTables(func(tb *table) bool { return tb.end <= watermark })
+}
+
+// CloseAll closes every window that has rows, as a watermark at the end of the
+// last one would. The window of NULL times stays.
+func (t *Tally) CloseAll() error {
+	for _, tb := range t.tables {
+		if tb.end != never {
+			t.clock = max(t.clock, tb.end)
+		}
+	}
+	return t.closeTables(func(tb *table) bool { return tb.end != never })
+}
+
+func (t *Tally) closeTables(due func(*table) bool) error {
+	var closing []*table
+	t.nextEnd = never
+	for _, tb := range t.tables {
+		if due(tb) {
+			closing = append(closing, tb)
+		} else {
+			t.nextEnd = min(t.nextEnd, tb.end)
+		}
+	}
+	slices.SortFunc(closing, func(a, b *table) int {
+		if a.end != b.end {
+			if a.end < b.end {
+				return -1
+			}
+			return 1
+		}
+		return a.span.compare(b.span)
+	})
+	var refs []ref
+	flush := func() error {
+		err := t.answerClosed(refs)
+		refs = refs[:0]
+		return err
+	}
+	for _, tb := range closing {
+		date, dated := t.spanDate(tb.span)
+		if dated {
+			t.stats.of(date).Closed++
+		}
+		if !dated && t.rule.Emit != OnClose {
+			continue
+		}
+		for g := range int32(tb.index.len()) {
+			refs = append(refs, ref{table: tb, group: g})
+			if len(refs) == groupsAtOnce {
+				if err := flush(); err != nil {
+					return fmt.Errorf("close windows of rule %s: %w", t.rule.Name, err)
+				}
+			}
+		}
+	}
+	if err := flush(); err != nil {
+		return fmt.Errorf("close windows of rule %s: %w", t.rule.Name, err)
+	}
+	for _, tb := range closing {
+		t.drop(tb)
+	}
+	return nil
+}
+
+// answerClosed answers groups of closed windows where the rule says so, and
+// counts their answers in any case.
+func (t *Tally) answerClosed(refs []ref) error {
+	if len(refs) == 0 {
+		return nil
+	}
+	j, err := t.judgeGroups(refs)
+	if err != nil {
+		return err
+	}
+	defer j.release()
+	answers := t.outbox
+	if t.rule.Emit != OnClose {
+		answers = nil
+	}
+	return t.answerHolding(j, answers, func(out arrow.RecordBatch, at []int32) error {
+		hasher, err := newRowHasher(t.outputTypes, out, false)
+		if err != nil {
+			return err
+		}
+		for i, p := range at {
+			if date, dated := t.spanDate(refs[p].table.span); dated {
+				s := t.stats.of(date)
+				s.Answers++
+				s.Sum += hasher.sum64(int32(i))
+			}
+		}
+		return nil
+	})
+}
+
+// answerHolding puts the answers of groups that satisfy HAVING into box, and
+// reports those that fail; box may be nil. see is shown the answers, too, and
+// which groups of the batch they are of.
+func (t *Tally) answerHolding(j *judged, box *outbox, see func(out arrow.RecordBatch, at []int32) error) error {
+	reasons := j.failed
+	var picks []int32
+	for i, holds := range j.holds {
+		if _, failed := j.failed[i]; holds && !failed {
+			picks = append(picks, int32(i))
+		}
+	}
+	out, failures, err := t.projectPicks(j.rows, picks)
+	if err != nil {
+		return err
+	}
+	defer out.Release()
+	if len(failures) > 0 {
+		var fine, at []int32
+		lost := firstReasons(failures)
+		for i, p := range picks {
+			if reason, failed := lost[i]; failed {
+				reasons[int(p)] = reason
+			} else {
+				fine, at = append(fine, int32(i)), append(at, p)
+			}
+		}
+		whole, err := t.pick(out, fine)
+		if err != nil {
+			return err
+		}
+		defer whole.Release()
+		out, picks = whole, at
+	}
+	if box != nil {
+		for i := range j.holds {
+			if reason, failed := reasons[i]; failed {
+				box.fail(j.keys.text(int32(i)), reason)
+			}
+		}
+		if err := box.add(out, j.keys.at(picks), nil); err != nil {
+			return err
+		}
+	}
+	return see(out, picks)
+}
+
+// Final is an answer for every group that satisfies HAVING now, by window and
+// then by key, NULL and NaN first: what the query answers over all rows given.
+// It leaves the state as it is. Of a rule that does not group it is Answers.
+func (t *Tally) Final() (Answers, error) {
+	if !t.plan.Grouped {
+		return t.Answers()
+	}
+	a, err := t.final()
+	if err != nil {
+		return Answers{}, fmt.Errorf("answer rule %s: %w", t.rule.Name, err)
+	}
+	return a, nil
+}
+
+func (t *Tally) final() (Answers, error) {
+	tables := t.ordered()
+	if len(tables) == 0 && len(t.plan.Keys) == 0 && t.plan.Window == nil && t.rule.Scope == All {
+		// Without GROUP BY there is one answer even over no rows.
+		tb := t.newTable(span{})
+		tb.index.resolve(nil, nil, nil)
+		tb.grow(t.rule.Emit)
+		tables = append(tables, tb)
+	}
+	box := newOutbox(t)
+	defer box.release()
+	for _, tb := range tables {
+		refs := tb.refs()
+		slices.SortFunc(refs, func(a, b ref) int { return tb.index.compare(a.group, b.group) })
+		for chunk := range slices.Chunk(refs, groupsAtOnce) {
+			j, err := t.judgeGroups(chunk)
+			if err != nil {
+				return Answers{}, err
+			}
+			err = t.answerHolding(j, box, func(arrow.RecordBatch, []int32) error { return nil })
+			j.release()
+			if err != nil {
+				return Answers{}, err
+			}
+		}
+	}
+	return box.take()
+}
+
+// settle makes the flags of all groups what they are for the rule's HAVING and
+// SELECT as of now, and answers nothing.
+func (t *Tally) settle() error {
+	for _, tb := range t.ordered() {
+		for refs := range slices.Chunk(tb.refs(), groupsAtOnce) {
+			if err := t.settleChunk(refs); err != nil {
+				return err
+			}
+		}
+		t.measure(tb)
+	}
+	return nil
+}
+
+func (t *Tally) settleChunk(refs []ref) error {
+	j, err := t.judgeGroups(refs)
+	if err != nil {
+		return err
+	}
+	defer j.release()
+	out, failures, err := t.project(j.rows)
+	if err != nil {
+		return err
+	}
+	defer out.Release()
+	hasher, err := newRowHasher(t.outputTypes, out, true)
+	if err != nil {
+		return err
+	}
+	lost := firstReasons(failures)
+	for i, r := range refs {
+		set, unset := flag(0), flagsKept
+		_, failed := j.failed[i]
+		if _, noAnswer := lost[i]; failed || noAnswer && j.holds[i] {
+			set = flagFailed
+		}
+		if j.holds[i] && !failed && t.rule.Emit == OnCross {
+			set |= flagCrossed
+		}
+		if j.holds[i] && set == 0 && t.rule.Emit == OnChange {
+			set |= flagLive
+			r.table.emitted[r.group] = hasher.sum128(int32(i))
+		}
+		t.mark(r.table, r.group, set, unset&^set)
+	}
+	return nil
+}

@@ -1,0 +1,214 @@
+package tally
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/stretchr/testify/require"
+
+	"lake/rules"
+)
+
+func TestDeltaIsAsLargeAsWhatChanged(t *testing.T) {
+	tally := newTally(t, counting(OnCross, 3), Options{})
+	var rows [][]any
+	for user := range 10_000 {
+		rows = append(rows, []any{user, nil})
+	}
+	give(t, tally, rows...)
+	first := tally.Delta(nil)
+	require.Greater(t, len(first), 30_000)
+	none := tally.Delta(nil)
+	require.Less(t, len(none), 120)
+	give(t, tally, []any{17, nil}, []any{9_000, nil}, []any{17, nil})
+	some := tally.Delta(nil)
+	require.Less(t, len(some), len(none)+25)
+
+	// The first delta reaches back to the beginning: no base is needed.
+	again := newTally(t, counting(OnCross, 3), Options{})
+	require.NoError(t, again.Restore(first, none, some))
+	require.Equal(t, finals(t, tally), finals(t, again))
+	give(t, again, repeat(2, 17, nil)...)
+	give(t, again, repeat(1, 9_000, nil)...)
+	require.Equal(t, []string{"9000 9000 3"}, taken(t, again), "17 had answered before")
+	require.Greater(t, len(again.Base(nil)), 40_000)
+	require.Less(t, len(again.Delta(nil)), 120, "the base has everything")
+}
+
+func TestRestoreRefuses(t *testing.T) {
+	rule := counting(OnCross, 3)
+	tally := newTally(t, rule, Options{})
+	give(t, tally, repeat(2, 1, nil)...)
+	base := tally.Base(nil)
+	give(t, tally, repeat(1, 1, nil)...)
+	delta2 := tally.Delta(nil)
+	give(t, tally, repeat(1, 2, nil)...)
+	delta3 := tally.Delta(nil)
+
+	fresh := newTally(t, rule, Options{})
+	give(t, fresh, repeat(4, 5, nil)...)
+	before := finals(t, fresh)
+	newer := append([]byte(nil), base...)
+	newer[len(magic)] = formatVersion + 1
+	for want, parts := range map[string][][]byte{
+		"delta 3, which does not follow 1": {base, delta3},
+		"delta 2, which does not follow 2": {base, delta2, delta2},
+		"delta 2, which does not follow 0": {delta2},
+		"has version 2":                    {newer},
+		"not a rule's state":               {[]byte("PAR1")},
+		"ends too early":                   {base[:len(base)-1]},
+		"more than it should":              {append(append([]byte(nil), base...), 0)},
+	} {
+		require.ErrorContains(t, fresh.Restore(parts...), want)
+		require.Equal(t, before, finals(t, fresh), "the state stays")
+	}
+	require.NoError(t, fresh.Restore(base, delta2, delta3))
+	require.Equal(t, []string{"1 1 3"}, finals(t, fresh))
+	require.NoError(t, fresh.Restore(base))
+	require.Empty(t, finals(t, fresh))
+
+	other := counting(OnCross, 3)
+	other.Plan.Filter = atLeast("user", 1)
+	require.ErrorIs(t, newTally(t, other, Options{}).Restore(base), ErrOtherRule)
+	require.ErrorIs(t, newTally(t, counting(OnChange, 3), Options{}).Restore(base), ErrOtherRule)
+	byDate := counting(OnCross, 3)
+	byDate.Scope = Partition
+	require.ErrorIs(t, newTally(t, byDate, Options{}).Restore(base), ErrOtherRule)
+}
+
+func TestChangedHavingAnswersNothingForThePast(t *testing.T) {
+	for _, emit := range []Emit{OnCross, OnChange} {
+		tally := newTally(t, counting(emit, 3), Options{})
+		give(t, tally, append(repeat(5, 1, nil), append(repeat(3, 2, nil), repeat(1, 3, nil)...)...)...)
+		require.Len(t, taken(t, tally), 2)
+		base := tally.Base(nil)
+
+		lower := newTally(t, counting(emit, 1), Options{})
+		require.NoError(t, lower.Restore(base))
+		require.Empty(t, taken(t, lower))
+		give(t, lower, []any{4, nil})
+		require.Equal(t, []string{"4 4 1"}, taken(t, lower))
+
+		higher := newTally(t, counting(emit, 4), Options{})
+		require.NoError(t, higher.Restore(base))
+		give(t, higher, []any{1, nil}, []any{2, nil}, []any{3, nil})
+		want := map[Emit][]string{OnCross: {"2 2 4"}, OnChange: {"1 1 6", "2 2 4"}}[emit]
+		require.Equal(t, want, taken(t, higher))
+
+		// The change itself is in the next checkpoint.
+		again := newTally(t, counting(emit, 4), Options{})
+		require.NoError(t, again.Restore(base, higher.Delta(nil)))
+		require.Equal(t, finals(t, higher), finals(t, again))
+		require.Empty(t, taken(t, again))
+	}
+}
+
+func TestDroppedStatisticsStayDropped(t *testing.T) {
+	tally := newTally(t, counting(OnCross, 3), Options{})
+	batch := batchOf(tally.opts.Mem, tally.plan.Source.Schema, [][]any{{1, nil}, {1, nil}})
+	defer batch.Release()
+	require.NoError(t, tally.Add(Rows{Batch: batch, Date: []int32{5, 9}}))
+	base := tally.Base(nil)
+	tally.DropStats(8)
+	require.NoError(t, tally.Add(Rows{Batch: batch, Date: []int32{6, 9}}))
+	parts := [][]byte{base, tally.Delta(nil)}
+	require.NoError(t, tally.Add(Rows{Batch: batch, Date: []int32{9, 9}}))
+	parts = append(parts, tally.Delta(nil))
+	again := newTally(t, counting(OnCross, 3), Options{})
+	require.NoError(t, again.Restore(parts...))
+	require.Equal(t, map[int32]DateStats{6: {Matched: 1}, 9: {Matched: 4}}, again.Stats())
+	require.EqualValues(t, 6, again.Matched())
+}
+
+// fuzzRule has every kind of aggregate, and a window.
+func fuzzRule() Rule {
+	src := propertySource
+	column := func(name string) rules.Expr { return columnExpr{name, src.Schema.Fields[src.Schema.Index(name)].Type} }
+	p := rules.Plan{Source: src, Window: &rules.Window{Time: column("ts"), Micros: 60_000_000},
+		Keys: []rules.Column{{Name: "s", Expr: column("s")}, {Name: "d", Expr: column("d")}, {Name: "f", Expr: column("f")}}}
+	for _, name := range []string{"x", "s", "f", "d", "b", "u"} {
+		p.Aggs = append(p.Aggs, rules.Agg{Func: rules.Min, Arg: column(name)}, rules.Agg{Func: rules.CountDistinct, Arg: column(name)})
+	}
+	for _, name := range []string{"x", "f", "d"} {
+		p.Aggs = append(p.Aggs, rules.Agg{Func: rules.Sum, Arg: column(name)}, rules.Agg{Func: rules.Avg, Arg: column(name)})
+	}
+	return Rule{Name: "fuzz", Plan: testPlan(p), Emit: OnChange}
+}
+
+// checkpointOf makes a base and a delta of some rows.
+func checkpointOf(t testing.TB, rule Rule, seed uint64) (base, delta []byte) {
+	tally := newTally(t, rule, Options{})
+	g := &generator{Rand: rand.New(rand.NewPCG(seed, 1)), step: 5_000_000_000}
+	for i, out := range []*[]byte{&base, &delta} {
+		var rows [][]any
+		for j := range 30 {
+			rows = append(rows, g.row(i*30+j).values)
+		}
+		give(t, tally, rows...)
+		taken(t, tally)
+		if *out = tally.Delta(nil); i == 0 {
+			*out = tally.Base(nil)
+		}
+	}
+	return base, delta
+}
+
+// restoreDamaged restores and uses whatever it got.
+func restoreDamaged(t testing.TB, rule Rule, base, delta []byte) {
+	tally, err := New(rule, Options{Mem: memory.DefaultAllocator})
+	require.NoError(t, err)
+	defer tally.Release()
+	if tally.Restore(base, delta) != nil {
+		return
+	}
+	require.NoError(t, tally.CloseAll())
+	a, err := tally.Answers()
+	require.NoError(t, err)
+	a.Release()
+	a, err = tally.Final()
+	require.NoError(t, err)
+	a.Release()
+	require.NoError(t, tally.Restore(tally.Base(nil)), "what was read can be written and read")
+}
+
+// TestDamagedCheckpoints turns bytes of checkpoints: each is read or refused.
+func TestDamagedCheckpoints(t *testing.T) {
+	base, delta := checkpointOf(t, fuzzRule(), 1)
+	r := rand.New(rand.NewPCG(3, 4))
+	refused := 0
+	for range 400 {
+		b, d := append([]byte(nil), base...), append([]byte(nil), delta...)
+		part := b
+		if r.IntN(2) == 0 {
+			part = d
+		}
+		for range r.IntN(3) + 1 {
+			part[r.IntN(len(part))] = byte(r.IntN(256))
+		}
+		tally, err := New(fuzzRule(), Options{})
+		require.NoError(t, err)
+		if err := tally.Restore(b, d); err != nil {
+			refused++
+		}
+		tally.Release()
+		restoreDamaged(t, fuzzRule(), b, d)
+	}
+	require.Greater(t, refused, 100)
+	for n := 0; n < len(delta); n += 7 {
+		tally, err := New(fuzzRule(), Options{})
+		require.NoError(t, err)
+		require.Error(t, tally.Restore(base, delta[:n]), fmt.Sprint(n))
+		tally.Release()
+	}
+}
+
+func FuzzRestore(f *testing.F) {
+	rule := fuzzRule()
+	for seed := range uint64(4) {
+		base, delta := checkpointOf(f, rule, seed)
+		f.Add(base, delta)
+	}
+	f.Fuzz(func(t *testing.T, base, delta []byte) { restoreDamaged(t, rule, base, delta) })
+}

@@ -1,0 +1,194 @@
+package tally
+
+import (
+	"slices"
+
+	"github.com/zeebo/xxh3"
+)
+
+// table holds the groups of one span.
+type table struct {
+	span  span
+	end   int64 // the watermark that closes it
+	index index
+	aggs  []aggregate
+	flags []flag
+	// emitted is the hash of each group's last answer; only for on_change.
+	emitted []xxh3.Uint128
+	// decided and failing count groups that have flagCrossed and flagFailed.
+	decided, failing int
+
+	saved  int     // groups that the last checkpoint has
+	dirty  []int32 // of these, the ones that changed since
+	listed bool    // in state.changed
+	closed bool
+
+	size    int64 // as last measured
+	members int
+
+	// The batch at hand: rows that belong here and their groups.
+	rows, groups []int32
+}
+
+// flag is what is known of a group.
+type flag uint8
+
+const (
+	flagChanged flag = 1 << iota // since the last checkpoint
+	flagTouched                  // since the last Answers
+	flagCrossed                  // on_cross: it has answered
+	flagLive                     // on_change: it has answered and no tombstone has followed
+	flagFailed                   // the last attempt to answer failed, which was reported
+
+	flagsKept = flagCrossed | flagLive | flagFailed // in a checkpoint
+)
+
+func (t *Tally) newTable(s span) *table {
+	tb := &table{span: s, end: t.spanEnd(s), index: t.codec.newIndex(t.seeds)}
+	for _, agg := range t.plan.Aggs {
+		a, err := newAggregate(agg, t.seeds.bytes)
+		if err != nil {
+			continue // New has made each of them once
+		}
+		tb.aggs = append(tb.aggs, a)
+	}
+	return tb
+}
+
+// table finds or makes the table of a span.
+func (t *Tally) table(s span) *table {
+	tb := t.tables[s]
+	if tb == nil {
+		tb = t.newTable(s)
+		t.tables[s] = tb
+		t.nextEnd = min(t.nextEnd, tb.end)
+	}
+	return tb
+}
+
+// grow makes room for the groups that the index has added.
+func (tb *table) grow(emit Emit) {
+	n, before := tb.index.len(), len(tb.flags)
+	if n == before {
+		return
+	}
+	tb.flags = grown(tb.flags, n)
+	for g := before; g < n; g++ {
+		tb.flags[g] = flagChanged // it is written as new
+	}
+	if emit == OnChange {
+		tb.emitted = grown(tb.emitted, n)
+	}
+	for _, a := range tb.aggs {
+		a.grow(n)
+	}
+}
+
+// give gives the table rows of the batch at hand.
+func (t *Tally) give(tb *table, rows []int32) {
+	if len(tb.rows) == 0 {
+		t.active = append(t.active, tb)
+		tb.rows = rows[:len(rows):len(rows)] // a further run is copied behind it
+		return
+	}
+	tb.rows = append(tb.rows, rows...)
+}
+
+// touch notes which groups the batch at hand changes.
+func (t *Tally) touch(tb *table) {
+	need := flagChanged
+	if t.rule.Emit == OnChange {
+		need |= flagTouched
+	}
+	t.list(tb)
+	flags := tb.flags
+	for i, g := range tb.groups {
+		f := flags[g]
+		if f&need == need {
+			continue
+		}
+		if f&flagChanged == 0 {
+			tb.dirty = append(tb.dirty, g)
+		}
+		if need&^f&flagTouched != 0 {
+			t.touched = append(t.touched, ref{table: tb, group: g, seq: t.seq + int64(tb.rows[i])})
+		}
+		flags[g] = f | need
+	}
+}
+
+// list notes that the next checkpoint has to look at the table.
+func (t *Tally) list(tb *table) {
+	if !tb.listed && !tb.closed {
+		tb.listed = true
+		t.changed = append(t.changed, tb)
+	}
+}
+
+// mark sets and clears flags of a group, which the next checkpoint then writes.
+func (t *Tally) mark(tb *table, g int32, set, unset flag) {
+	f := tb.flags[g]
+	if f&flagChanged == 0 {
+		tb.dirty = append(tb.dirty, g)
+		t.list(tb)
+	}
+	now := f&^unset | set | flagChanged
+	tb.failing += has(now, flagFailed) - has(f, flagFailed)
+	tb.decided += has(now, flagCrossed) - has(f, flagCrossed)
+	tb.flags[g] = now
+}
+
+func has(f, bit flag) int {
+	if f&bit != 0 {
+		return 1
+	}
+	return 0
+}
+
+// measure brings the tally's count of bytes up to date with the table.
+func (t *Tally) measure(tb *table) {
+	const fixed = 400 // the structs themselves and their place in the map
+	size, members := int64(fixed)+tb.index.bytes(), 0
+	size += int64(cap(tb.flags)) + int64(cap(tb.emitted))*16 + int64(cap(tb.dirty))*4
+	for _, a := range tb.aggs {
+		size += a.bytes() + 64
+		if d, ok := a.(*distinct); ok {
+			members += len(d.set.ends)
+		}
+	}
+	t.bytes += size - tb.size
+	t.members += members - tb.members
+	tb.size, tb.members = size, members
+}
+
+// drop takes a table out of the state. What on_change still has to answer of
+// it stays until Answers.
+func (t *Tally) drop(tb *table) {
+	delete(t.tables, tb.span)
+	tb.closed = true
+	t.members -= tb.members
+	if len(t.touched) > 0 {
+		t.retired = append(t.retired, tb)
+		return
+	}
+	t.bytes -= tb.size
+}
+
+// ordered lists the tables by span.
+func (t *Tally) ordered() []*table {
+	tables := make([]*table, 0, len(t.tables))
+	for _, tb := range t.tables {
+		tables = append(tables, tb)
+	}
+	slices.SortFunc(tables, func(a, b *table) int { return a.span.compare(b.span) })
+	return tables
+}
+
+// refs lists all groups of a table in the order first seen.
+func (tb *table) refs() []ref {
+	refs := make([]ref, tb.index.len())
+	for g := range refs {
+		refs[g] = ref{table: tb, group: int32(g)}
+	}
+	return refs
+}

@@ -1,0 +1,297 @@
+// Package table is a table: an Apache Iceberg table that is its own checkpoint.
+// It opens and makes tables, commits data together with a pipeline's record,
+// reads snapshots and maintains them. Iceberg-go keeps the metadata; the
+// protocol of the commits is ours.
+package table
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/catalog"
+	icebergsql "github.com/apache/iceberg-go/catalog/sql"
+	icebergtable "github.com/apache/iceberg-go/table"
+	_ "modernc.org/sqlite" // the database of the embedded catalog
+
+	"lake/schemas"
+	"lake/storage"
+)
+
+// ErrNoTable says that the catalog has no table of this name.
+var ErrNoTable = errors.New("there is no such table")
+
+// defaultNamespace holds the tables whose names have no dot.
+const defaultNamespace = "default"
+
+// CatalogConfig says where tables lie.
+type CatalogConfig struct {
+	Warehouse string // folder, or its file URI
+	SQLite    string // the catalog's database; "" is catalog.db in the warehouse
+}
+
+// Catalog knows tables by name. Many goroutines may use it.
+type Catalog struct {
+	ice  icebergCatalog
+	db   *sql.DB
+	root string // folder of the warehouse
+	fs   storage.Local
+}
+
+// icebergCatalog is what of iceberg-go's catalogs is used here.
+type icebergCatalog interface {
+	icebergtable.CatalogIO
+	catalog.Catalog
+}
+
+// OpenCatalog opens a catalog, and makes its folder and database where they
+// are missing. The caller closes it.
+func OpenCatalog(ctx context.Context, cfg CatalogConfig) (_ *Catalog, err error) {
+	root, err := folderOf(cfg.Warehouse)
+	if err != nil {
+		return nil, fmt.Errorf("open warehouse: %w", err)
+	}
+	if err := storage.MakeFolder(root); err != nil {
+		return nil, fmt.Errorf("open warehouse %s: %w", root, err)
+	}
+	file := cfg.SQLite
+	if file == "" {
+		file = filepath.Join(root, "catalog.db")
+	} else if file, err = folderOf(file); err != nil {
+		return nil, fmt.Errorf("open catalog: %w", err)
+	} else if err := storage.MakeFolder(filepath.Dir(file)); err != nil {
+		return nil, fmt.Errorf("open catalog %s: %w", file, err)
+	}
+	storage.Register()
+	db, err := openSQLite(ctx, file)
+	if err != nil {
+		return nil, fmt.Errorf("open catalog %s: %w", file, err)
+	}
+	ice, err := icebergsql.NewCatalog("lake", db, icebergsql.SQLite, iceberg.Properties{
+		"warehouse": storage.LocalURI(root), storage.RootProperty: root,
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open catalog %s: %w", file, err), db.Close())
+	}
+	return &Catalog{ice: ice, db: db, root: root, fs: storage.Local{Root: root}}, nil
+}
+
+// openSQLite opens a database that survives a crash of the machine: each commit
+// is synced, and a writer waits for another one instead of failing.
+func openSQLite(ctx context.Context, file string) (*sql.DB, error) {
+	query := url.Values{"_txlock": {"immediate"}, "_pragma": {"busy_timeout(30000)", "journal_mode(WAL)", "synchronous(FULL)"}}
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: file}).EscapedPath()+"?"+query.Encode())
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(4)
+	if err := db.PingContext(ctx); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+// folderOf is the absolute path of a path or file URI.
+func folderOf(text string) (string, error) {
+	path, err := storage.Local{}.Path(text)
+	if err != nil {
+		return "", err
+	}
+	if strings.ContainsFunc(path, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
+		return "", fmt.Errorf("path %q has a control character: choose another folder", path)
+	}
+	return filepath.Abs(path)
+}
+
+// Close closes the catalog. Its tables are not used afterwards.
+func (c *Catalog) Close() error {
+	var errs []error
+	if closer, ok := c.ice.(catalog.Closer); ok {
+		errs = append(errs, closer.Close())
+	}
+	errs = append(errs, c.db.Close())
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("close the catalog of %s: %w", c.root, err)
+	}
+	return nil
+}
+
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]*(\.[A-Za-z0-9_][A-Za-z0-9_-]*)*$`)
+
+// identifier reads "namespace.table" or "table".
+func identifier(name string) (icebergtable.Identifier, error) {
+	if !nameForm.MatchString(name) {
+		return nil, fmt.Errorf("table name %q: write namespace.table, of letters, digits, _ and -", name)
+	}
+	parts := strings.Split(name, ".")
+	if len(parts) == 1 {
+		parts = []string{defaultNamespace, name}
+	}
+	return parts, nil
+}
+
+func nameOf(ident icebergtable.Identifier) string {
+	if len(ident) == 2 && ident[0] == defaultNamespace {
+		return ident[1]
+	}
+	return strings.Join(ident, ".")
+}
+
+// List names all tables, sorted.
+func (c *Catalog) List(ctx context.Context) ([]string, error) {
+	namespaces, err := c.ice.ListNamespaces(ctx, nil)
+	if err != nil {
+		return nil, fmt.Errorf("list namespaces of %s: %w", c.root, err)
+	}
+	var names []string
+	for _, ns := range namespaces {
+		for ident, err := range c.ice.ListTables(ctx, ns) {
+			if err != nil {
+				return nil, fmt.Errorf("list tables of %s: %w", strings.Join(ns, "."), err)
+			}
+			names = append(names, nameOf(ident))
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// Load opens a table as it is now; ErrNoTable where there is none.
+func (c *Catalog) Load(ctx context.Context, name string) (*Table, error) {
+	ident, err := identifier(name)
+	if err != nil {
+		return nil, err
+	}
+	ice, err := c.ice.LoadTable(ctx, ident)
+	if errors.Is(err, catalog.ErrNoSuchTable) || errors.Is(err, catalog.ErrNoSuchNamespace) {
+		return nil, fmt.Errorf("load table %s: %w", name, ErrNoTable)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load table %s: %w", name, err)
+	}
+	return c.newTable(ice)
+}
+
+// Definition is a table to be made.
+type Definition struct {
+	Schema      schemas.Schema
+	PartitionBy []Partition
+	Location    string // folder or URI; "" is <warehouse>/<namespace>/<table>
+	Properties  map[string]string
+}
+
+// Create makes a table, and its namespace where that is missing.
+func (c *Catalog) Create(ctx context.Context, name string, def Definition) (*Table, error) {
+	t, err := c.create(ctx, name, def)
+	if err != nil {
+		return nil, fmt.Errorf("create table %s: %w", name, err)
+	}
+	return t, nil
+}
+
+func (c *Catalog) create(ctx context.Context, name string, def Definition) (*Table, error) {
+	ident, err := identifier(name)
+	if err != nil {
+		return nil, err
+	}
+	location, err := c.location(ident, def.Location)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.checkLocation(ctx, location); err != nil {
+		return nil, err
+	}
+	if len(def.Schema.Fields) == 0 {
+		return nil, errors.New("it has no columns")
+	}
+	schema, err := iceberg.AssignFreshSchemaIDs(def.Schema.Iceberg(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("assign field ids: %w", err)
+	}
+	spec, err := newSpec(schema, def.PartitionBy)
+	if err != nil {
+		return nil, err
+	}
+	props, err := newProperties(def, schema)
+	if err != nil {
+		return nil, err
+	}
+	err = c.ice.CreateNamespace(ctx, ident[:len(ident)-1], nil)
+	if err != nil && !errors.Is(err, catalog.ErrNamespaceAlreadyExists) {
+		return nil, fmt.Errorf("create namespace %s: %w", strings.Join(ident[:len(ident)-1], "."), err)
+	}
+	ice, err := c.ice.CreateTable(ctx, ident, schema, catalog.WithLocation(location), catalog.WithPartitionSpec(spec), catalog.WithProperties(props))
+	if err != nil {
+		return nil, err
+	}
+	return c.newTable(ice)
+}
+
+// location is the URI of a new table's folder.
+func (c *Catalog) location(ident icebergtable.Identifier, wanted string) (string, error) {
+	if wanted == "" {
+		// Two levels below the warehouse, always: no table lies within another.
+		return storage.LocalURI(filepath.Join(c.root, strings.Join(ident[:len(ident)-1], "."), ident[len(ident)-1])), nil
+	}
+	path, err := folderOf(wanted)
+	if err != nil {
+		return "", fmt.Errorf("location %s: %w", wanted, err)
+	}
+	uri := storage.LocalURI(path)
+	if back, err := c.fs.Path(uri); err != nil || back != path {
+		return "", fmt.Errorf("location %s: engines disagree on how to write some of its characters in a URI: choose a folder of letters, digits, - and _, or one in the warehouse", wanted)
+	}
+	return uri, nil
+}
+
+// checkLocation refuses a folder that another table has, lies within or holds:
+// cleaning up one would delete files of the other.
+func (c *Catalog) checkLocation(ctx context.Context, location string) error {
+	names, err := c.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		other, err := c.Load(ctx, name)
+		if err != nil {
+			return err
+		}
+		a, b := strings.TrimRight(location, "/")+"/", strings.TrimRight(other.Location(), "/")+"/"
+		if strings.HasPrefix(a, b) || strings.HasPrefix(b, a) {
+			return fmt.Errorf("location %s overlaps with that of table %s, %s", location, name, other.Location())
+		}
+	}
+	return nil
+}
+
+// newProperties are a new table's properties; the definition's own win.
+func newProperties(def Definition, schema *iceberg.Schema) (iceberg.Properties, error) {
+	mapping, err := json.Marshal(schema.NameMapping())
+	if err != nil {
+		return nil, fmt.Errorf("map names to fields: %w", err)
+	}
+	props := iceberg.Properties{
+		icebergtable.PropertyFormatVersion:               "2",
+		icebergtable.ParquetCompressionKey:               "zstd",
+		icebergtable.DefaultNameMappingKey:               string(mapping),
+		icebergtable.MetadataDeleteAfterCommitEnabledKey: "true",
+		icebergtable.MetadataPreviousVersionsMaxKey:      "100",
+		// Commits are retried here, where the record is checked again each time.
+		icebergtable.CommitNumRetriesKey: "0",
+	}
+	if err := setJSON(props, def.Schema, schema); err != nil {
+		return nil, err
+	}
+	for k, v := range def.Properties {
+		props[k] = v
+	}
+	return props, nil
+}

@@ -1,0 +1,339 @@
+package table
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/apache/iceberg-go"
+	icebergtable "github.com/apache/iceberg-go/table"
+)
+
+const (
+	// commitTime bounds a commit with all its tries where the caller's context does not.
+	commitTime = 5 * time.Minute
+	// lookTime bounds the last look at the table after a commit's own time ran out.
+	lookTime = 15 * time.Second
+	// commitTries bounds the tries: each one loses only to a commit that won.
+	commitTries = 200
+	// stuckTries bounds the tries that fail though nobody else committed: a full
+	// disk, a catalog that does not answer. They last some seconds.
+	stuckTries  = 10
+	minBackoff  = 5 * time.Millisecond
+	raceBackoff = 200 * time.Millisecond // at most, after a lost race: the winner is done
+	maxBackoff  = 2 * time.Second        // at most, where the catalog does not answer
+)
+
+// Commit is a batch of one shard: its files and its record become visible together.
+type Commit struct {
+	Record  Record // of this commit; Ordinal and Sequence are filled in
+	Base    Record // that the batch was built on; the zero Record: none was there
+	Files   []iceberg.DataFile
+	Summary map[string]string // for the snapshot, beside lake's own
+}
+
+// Commit adds the files and sets the record in one snapshot, an empty one where
+// there are no files, and returns the record as it stands in the table. A
+// takeover is a commit without files whose Epoch is one higher and whose Seq
+// stays.
+//
+// It tries again as long as the table still has Base. ErrFenced: another
+// process owns the shard, nothing was written and nothing will be. ErrCleaned:
+// write the files anew. Any other error leaves open whether the commit took
+// place: the caller stops, and a restart reads the record. The files may be
+// visible then, so that only a clean-up may delete them.
+func (t *Table) Commit(ctx context.Context, c Commit) (Record, error) {
+	if err := c.check(); err != nil {
+		return Record{}, fmt.Errorf("commit to table %s: %w", t.name, err)
+	}
+	var record Record
+	err := t.retry(ctx, func(s *state) (bool, error) {
+		var done bool
+		var err error
+		record, done, err = c.decide(s)
+		return done, err
+	}, func(ctx context.Context, s *state) (*icebergtable.Transaction, error) {
+		return t.transaction(ctx, s, c)
+	})
+	if err != nil {
+		return Record{}, fmt.Errorf("commit to table %s: %w", t.name, err)
+	}
+	return record, nil
+}
+
+func (c Commit) check() error {
+	r, b := c.Record, c.Base
+	switch {
+	case r.Pipeline == "" || r.Shard == "" || r.CommitID == "":
+		return errors.New("the record needs a pipeline, a shard and a commit id")
+	case r.CommitID == b.CommitID:
+		return errors.New("the record has the commit id of the one before")
+	case r.Epoch < b.Epoch || r.Seq < b.Seq || r.Seq > b.Seq+1:
+		return fmt.Errorf("the record (epoch %d, seq %d) does not follow the one before (epoch %d, seq %d)", r.Epoch, r.Seq, b.Epoch, b.Seq)
+	}
+	return nil
+}
+
+// decide says whether the commit is in the table, may be tried, or must not be.
+func (c Commit) decide(s *state) (_ Record, done bool, err error) {
+	now, found, err := s.record(c.Record.Pipeline, c.Record.Shard)
+	switch {
+	case err != nil:
+		return Record{}, false, err
+	case found && now.CommitID == c.Record.CommitID:
+		return now, true, nil
+	case !found && c.Base == Record{}:
+		return Record{}, false, nil
+	case !found:
+		return Record{}, false, fmt.Errorf("pipeline %s: %w: it was there when the batch began (seq %d)", c.Record.Pipeline, ErrRecordMissing, c.Base.Seq)
+	case now.CommitID == c.Base.CommitID && now.Epoch <= c.Record.Epoch:
+		return Record{}, false, nil
+	default:
+		return Record{}, false, fmt.Errorf("pipeline %s, shard %s: %w: it is at epoch %d, seq %d, and this run at epoch %d, seq %d",
+			c.Record.Pipeline, c.Record.Shard, ErrFenced, now.Epoch, now.Seq, c.Record.Epoch, c.Base.Seq)
+	}
+}
+
+// transaction is one try, built on one loaded table.
+func (t *Table) transaction(ctx context.Context, s *state, c Commit) (*icebergtable.Transaction, error) {
+	if err := t.checkCleaned(ctx, s, c.Files); err != nil {
+		return nil, err
+	}
+	var err error
+	r := c.Record
+	r.Version, r.Sequence = RecordVersion, s.ice.Metadata().LastSequenceNumber()+1
+	if r.Ordinal, err = s.nextOrdinal(); err != nil {
+		return nil, err
+	}
+	summary := iceberg.Properties{noteKey: fmt.Sprintf("%s: seq %d", r.Pipeline, r.Seq)}
+	if r.Epoch > c.Base.Epoch {
+		summary[noteKey] = fmt.Sprintf("%s: taken over, epoch %d", r.Pipeline, r.Epoch)
+	}
+	maps.Copy(summary, c.Summary)
+	props := iceberg.Properties{}
+	if err := r.set(props, summary); err != nil {
+		return nil, err
+	}
+	return appendTransaction(ctx, s, props, c.Files, summary)
+}
+
+// appendTransaction adds files and sets properties over the head that s has.
+func appendTransaction(ctx context.Context, s *state, props iceberg.Properties, files []iceberg.DataFile, summary iceberg.Properties) (*icebergtable.Transaction, error) {
+	tx := s.ice.NewTransaction()
+	// Pinned first: without it another engine's commit.retry.num-retries would
+	// make iceberg-go replay a stale record over a new head.
+	if err := tx.AssertRefSnapshotID(icebergtable.MainBranch); err != nil {
+		return nil, err
+	}
+	if err := tx.SetProperties(props); err != nil {
+		return nil, err
+	}
+	if len(files) == 0 {
+		// AddDataFiles with no files makes no snapshot, and a commit without a
+		// snapshot fences nobody.
+		return tx, tx.AddFiles(ctx, nil, summary, true)
+	}
+	return tx, tx.AddDataFiles(ctx, files, summary, icebergtable.WithoutDuplicateCheck(), icebergtable.WithoutAutoNameMapping())
+}
+
+// retry commits until decide says that it is done, or must not be. The first
+// try builds on what the handle has; after any error, whatever it says, the
+// table itself is asked.
+func (t *Table) retry(ctx context.Context, decide func(*state) (done bool, err error), build func(context.Context, *state) (*icebergtable.Transaction, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, commitTime)
+	defer cancel()
+	s := t.now.Load()
+	var last error
+	stuck := 0 // tries that failed though nobody else committed
+	for try := range commitTries {
+		if done, err := decide(s); done || err != nil {
+			return err
+		}
+		if try > 0 {
+			longest := raceBackoff
+			if stuck > 0 {
+				longest = maxBackoff
+			}
+			if err := backoff(ctx, try, longest); err != nil {
+				return unknown(err, last)
+			}
+		}
+		if err := checkClock(s); err != nil {
+			return err
+		}
+		tx, err := build(ctx, s)
+		if err != nil {
+			if errors.Is(err, ErrCleaned) || ctx.Err() == nil {
+				return err // nothing was sent
+			}
+			return unknown(context.Cause(ctx), errors.Join(last, err))
+		}
+		ice, err := tx.Commit(ctx)
+		if err == nil {
+			after, err := newState(ice)
+			if err != nil {
+				return err
+			}
+			t.now.Store(after)
+			if done, err := decide(after); done || err != nil {
+				return err
+			}
+			return errors.New("the catalog accepted the commit and the table does not have it")
+		}
+		last = err
+		before := s.ice.MetadataLocation()
+		if s, err = t.look(ctx); err != nil {
+			return unknown(err, last)
+		}
+		if s.ice.MetadataLocation() != before {
+			stuck = 0
+		} else if stuck++; stuck == stuckTries {
+			break
+		}
+	}
+	if done, err := decide(s); done || err != nil {
+		return err
+	}
+	return unknown(errors.New("gave up after several tries"), last)
+}
+
+// maxClockSkew is how far a snapshot may be older than the one before.
+const maxClockSkew = time.Minute
+
+// checkClock refuses to commit with a clock that is behind the table's: Iceberg
+// would not take the snapshot, and would not say why.
+func checkClock(s *state) error {
+	last := time.UnixMilli(s.ice.Metadata().LastUpdatedMillis())
+	if behind := time.Until(last); behind > maxClockSkew {
+		return fmt.Errorf("this machine's clock is %s behind the table's last change (%s): nothing was written; set the clock that is wrong",
+			behind.Round(time.Second), last.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// look asks the table how a commit ended. It does so even where the commit's
+// time is over: most often it tells.
+func (t *Table) look(ctx context.Context) (*state, error) {
+	var errs []error
+	for try := 1; ; try++ {
+		looking, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTime)
+		s, err := t.reload(looking)
+		cancel()
+		if err == nil {
+			return s, nil
+		}
+		errs = append(errs, err)
+		if try == 5 {
+			return nil, errors.Join(errs...)
+		}
+		if err := backoff(ctx, try+4, maxBackoff); err != nil {
+			return nil, errors.Join(append(errs, err)...)
+		}
+	}
+}
+
+func unknown(err, last error) error {
+	if last == nil {
+		return err
+	}
+	return fmt.Errorf("%w (whether it took place is known after a restart; the last try: %w)", err, last)
+}
+
+// backoff waits before try, half of the time at random: writers that lost to
+// one winner do not meet again.
+func backoff(ctx context.Context, try int, longest time.Duration) error {
+	wait := min(minBackoff<<min(try-1, 20), longest)
+	wait = wait/2 + rand.N(wait/2)
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Delivered is the newest seq that Append brought under a key; -1: none.
+func (t *Table) Delivered(key string) (int64, error) {
+	n, err := t.now.Load().delivered(key)
+	if err != nil {
+		return 0, fmt.Errorf("table %s: %w", t.name, err)
+	}
+	return n, nil
+}
+
+func (s *state) delivered(key string) (int64, error) {
+	text, ok := s.ice.Properties()[deliveredPrefix+key]
+	if !ok {
+		return -1, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read property %s: %w", deliveredPrefix+key, err)
+	}
+	return n, nil
+}
+
+// Append adds files once per key and seq: where the table has that seq, or a
+// later one, nothing changes and the files are not used.
+func (t *Table) Append(ctx context.Context, key string, seq int64, files []iceberg.DataFile) error {
+	err := t.retry(ctx, func(s *state) (bool, error) {
+		has, err := s.delivered(key)
+		return has >= seq, err
+	}, func(ctx context.Context, s *state) (*icebergtable.Transaction, error) {
+		if err := t.checkCleaned(ctx, s, files); err != nil {
+			return nil, err
+		}
+		props := iceberg.Properties{deliveredPrefix + key: strconv.FormatInt(seq, 10)}
+		return appendTransaction(ctx, s, props, files, iceberg.Properties{noteKey: fmt.Sprintf("%s: seq %d", key, seq)})
+	})
+	if err != nil {
+		return fmt.Errorf("append to table %s: %w", t.name, err)
+	}
+	return nil
+}
+
+// gcProperty tells owners of a clean-up: it deletes files that no snapshot had
+// and that were last modified before a moment.
+const gcProperty = "lake.gc"
+
+type gc struct {
+	ID     string    `json:"id"`
+	Before time.Time `json:"before"`
+}
+
+func gcOf(ice *icebergtable.Table) (gc, error) {
+	var g gc
+	if text := ice.Properties()[gcProperty]; text != "" {
+		if err := json.Unmarshal([]byte(text), &g); err != nil {
+			return gc{}, fmt.Errorf("read property %s: %w", gcProperty, err)
+		}
+	}
+	return g, nil
+}
+
+// checkCleaned refuses to commit files that a clean-up deletes or has deleted.
+// It asks what the clean-up asks, the file's time against the clean-up's
+// moment: no two clocks are compared.
+func (t *Table) checkCleaned(ctx context.Context, s *state, files []iceberg.DataFile) error {
+	last, err := gcOf(s.ice)
+	if err != nil || last.ID == "" {
+		return err
+	}
+	for _, f := range files {
+		info, err := t.catalog.fs.Stat(ctx, f.FilePath())
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrCleaned, err)
+		}
+		if info.Modified.Before(last.Before) {
+			return fmt.Errorf("%w: %s is older than the files that it spares; run again, and raise the grace of the clean-up above the time between commits", ErrCleaned, f.FilePath())
+		}
+	}
+	return nil
+}

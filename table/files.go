@@ -1,0 +1,163 @@
+package table
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/apache/iceberg-go"
+	icebergtable "github.com/apache/iceberg-go/table"
+
+	"lake/schemas"
+)
+
+// DateColumn is the column that lake makes of an event's time: its local date.
+const DateColumn = "dt"
+
+// File is a data file of one snapshot.
+type File struct {
+	Path      string // on disk; a URI where the table is remote
+	Partition string // "dt=2021-11-30", values escaped as in a URL; "" where the table is not partitioned
+	Rows      int64
+	Bytes     int64
+	Sequence  int64 // data sequence number: rows of a smaller one are older
+	Deletes   int   // delete files and vectors that apply to it
+
+	task icebergtable.FileScanTask
+}
+
+// DataFile is the file as Iceberg's manifest has it.
+func (f File) DataFile() iceberg.DataFile { return f.task.File }
+
+// Date is the date of all of the file's rows, in days since 1970; false where
+// the table is not partitioned by dt, or dt is null.
+func (f File) Date() (days int32, ok bool) {
+	for part := range strings.SplitSeq(f.Partition, "/") {
+		if text, found := strings.CutPrefix(part, DateColumn+"="); found {
+			day, err := time.Parse(time.DateOnly, text)
+			return int32(day.Unix() / 86400), err == nil
+		}
+	}
+	return 0, false
+}
+
+// FileFilter chooses files.
+type FileFilter struct {
+	Snapshot int64 // 0: the current one
+	// From and To are dates of dt, half-open, in days since 1970; both 0: all. A
+	// range from math.MinInt32 to math.MaxInt32 is all, too, null dates included.
+	From, To int32
+}
+
+func (f FileFilter) all() bool {
+	return f.From == 0 && f.To == 0 || f.From == math.MinInt32 && f.To == math.MaxInt32
+}
+
+// Files lists the data files of a snapshot, oldest rows first: by data sequence
+// number, then path.
+func (t *Table) Files(ctx context.Context, filter FileFilter) ([]File, error) {
+	files, err := t.files(ctx, t.now.Load(), filter)
+	if err != nil {
+		return nil, fmt.Errorf("list files of table %s: %w", t.name, err)
+	}
+	return files, nil
+}
+
+func (t *Table) files(ctx context.Context, s *state, filter FileFilter) ([]File, error) {
+	if s.ice.CurrentSnapshot() == nil && filter.Snapshot == 0 {
+		return nil, nil
+	}
+	var opts []icebergtable.ScanOption
+	if filter.Snapshot != 0 {
+		if s.ice.SnapshotByID(filter.Snapshot) == nil {
+			return nil, fmt.Errorf("there is no snapshot %d: it never was, or has expired; lake tables history lists those that are there", filter.Snapshot)
+		}
+		opts = append(opts, icebergtable.WithSnapshotID(filter.Snapshot))
+	}
+	if !filter.all() {
+		if err := s.checkDated(); err != nil {
+			return nil, err
+		}
+		dt := iceberg.Reference(DateColumn)
+		opts = append(opts, icebergtable.WithRowFilter(iceberg.NewAnd(
+			iceberg.GreaterThanEqual(dt, iceberg.Date(filter.From)), iceberg.LessThan(dt, iceberg.Date(filter.To)))))
+	}
+	scan := s.ice.Scan(opts...)
+	tasks, err := scan.PlanFiles(ctx)
+	if err != nil {
+		return nil, errors.Join(err, scan.Close())
+	}
+	if err := scan.Close(); err != nil {
+		return nil, err
+	}
+	paths := map[int32]*partitionPaths{}
+	out := make([]File, 0, len(tasks))
+	for _, task := range tasks {
+		if task.Start != 0 {
+			continue // a further part of a file that is split for parallel readers
+		}
+		f, err := t.newFile(s, task, paths)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, f)
+	}
+	slices.SortFunc(out, func(a, b File) int {
+		return cmp.Or(cmp.Compare(a.Sequence, b.Sequence), cmp.Compare(a.Path, b.Path))
+	})
+	return out, nil
+}
+
+// checkDated makes sure that a range of dates is one of partitions.
+func (s *state) checkDated() error {
+	i := s.schema.Index(DateColumn)
+	if i < 0 || s.schema.Fields[i].Type.Kind != schemas.Date ||
+		!slices.ContainsFunc(s.partitions, func(p Partition) bool { return p.Source == DateColumn && p.Transform == "identity" }) {
+		return errors.New("a range of dates needs a table that is partitioned by dt: partition_by: [dt]")
+	}
+	return nil
+}
+
+// partitionPaths makes folder names of the partition values of one spec.
+type partitionPaths struct {
+	spec   *iceberg.PartitionSpec
+	record *iceberg.StructType
+	schema *iceberg.Schema
+}
+
+func (p *partitionPaths) of(f iceberg.DataFile) string {
+	if p.spec.NumFields() == 0 {
+		return ""
+	}
+	return p.spec.PartitionToPath(icebergtable.GetPartitionRecord(f, p.record), p.schema)
+}
+
+func (t *Table) newFile(s *state, task icebergtable.FileScanTask, paths map[int32]*partitionPaths) (File, error) {
+	f := task.File
+	p := paths[f.SpecID()]
+	if p == nil {
+		spec := s.ice.Metadata().PartitionSpecByID(int(f.SpecID()))
+		if spec == nil {
+			return File{}, fmt.Errorf("file %s is of partition spec %d, which the table does not have", f.FilePath(), f.SpecID())
+		}
+		p = &partitionPaths{spec: spec, record: spec.PartitionType(s.ice.Schema()), schema: s.ice.Schema()}
+		paths[f.SpecID()] = p
+	}
+	path, err := t.catalog.fs.Path(f.FilePath())
+	if err != nil {
+		return File{}, err
+	}
+	// Whole, and without the filter: a partition's rows are all of its date.
+	task.Start, task.Length, task.Residual = 0, f.FileSizeBytes(), nil
+	out := File{Path: path, Partition: p.of(f), Rows: f.Count(), Bytes: f.FileSizeBytes(), task: task,
+		Deletes: len(task.DeleteFiles) + len(task.EqualityDeleteFiles) + len(task.DeletionVectorFiles)}
+	if task.DataSequenceNumber != nil {
+		out.Sequence = *task.DataSequenceNumber
+	}
+	return out, nil
+}

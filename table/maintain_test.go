@@ -1,0 +1,516 @@
+package table
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/apache/iceberg-go"
+	icebergtable "github.com/apache/iceberg-go/table"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+)
+
+func filesOf(t *testing.T, tbl *Table, f FileFilter) []File {
+	t.Helper()
+	files, err := tbl.Files(t.Context(), f)
+	require.NoError(t, err)
+	return files
+}
+
+func TestRewriteBesideAppends(t *testing.T) {
+	c, _ := newEvents(t)
+	o := takeOver(t, c, "shop.events")
+	for id := range int64(4) {
+		o.mustCommit(writeEvents(t, o.table, day, id))
+	}
+	compactor := load(t, c, "shop.events")
+	plan, _ := compactor.Current()
+	old := filesOf(t, compactor, FileFilter{Snapshot: plan.ID})
+	require.Len(t, old, 4)
+	merged := writeEvents(t, compactor, day, 0, 1, 2, 3)
+
+	o.mustCommit(writeEvents(t, o.table, day, 100)) // the race
+	before, _, err := load(t, c, "shop.events").Record("p", "all")
+	require.NoError(t, err)
+
+	require.NoError(t, compactor.Rewrite(t.Context(), Rewrite{Snapshot: plan.ID, Old: old, New: []dataFile{merged}}))
+	o.mustCommit(writeEvents(t, o.table, day, 101)) // and the owner goes on
+
+	tbl := load(t, c, "shop.events")
+	require.Equal(t, []int64{0, 1, 2, 3, 100, 101}, ids(t, tbl, ScanOptions{}))
+	files := filesOf(t, tbl, FileFilter{})
+	require.Len(t, files, 3)
+	require.Equal(t, plan.Sequence, files[0].Sequence, "the rewritten rows stay as old as the plan")
+	var operations []string
+	for _, s := range tbl.Snapshots() {
+		operations = append(operations, s.Operation)
+	}
+	require.Equal(t, "replace", operations[6])
+	after, _, err := compactor.Record("p", "all")
+	require.NoError(t, err)
+	require.Equal(t, before, after, "compaction never sets a record")
+	require.NoError(t, tbl.CheckLineage("p", "all"))
+
+	// The same plan again: its files are gone.
+	err = compactor.Rewrite(t.Context(), Rewrite{Snapshot: plan.ID, Old: old, New: []dataFile{writeEvents(t, compactor, day, 0, 1, 2, 3)}})
+	require.ErrorIs(t, err, ErrReplan)
+	require.Len(t, ids(t, load(t, c, "shop.events"), ScanOptions{}), 6)
+}
+
+func TestRewriteLostReply(t *testing.T) {
+	c, _ := newEvents(t)
+	o := takeOver(t, c, "shop.events")
+	o.mustCommit(writeEvents(t, o.table, day, 1))
+	o.mustCommit(writeEvents(t, o.table, day, 2))
+	for _, mode := range [][]string{{"lost"}, {"late"}, {"refused", "lost"}} {
+		unreliable := &Catalog{ice: &ambiguous{icebergCatalog: c.ice, mode: mode}, fs: c.fs, root: c.root}
+		tbl := load(t, unreliable, "shop.events")
+		plan, _ := tbl.Current()
+		require.NoError(t, tbl.Rewrite(t.Context(), Rewrite{Snapshot: plan.ID, Old: filesOf(t, tbl, FileFilter{}), New: []dataFile{writeEvents(t, tbl, day, 1, 2)}}), join(mode))
+		require.Equal(t, []int64{1, 2}, ids(t, load(t, c, "shop.events"), ScanOptions{}))
+	}
+}
+
+// Rows deleted by another engine since the plan: the rewrite would bring them back.
+func TestRewriteSeesDeletes(t *testing.T) {
+	c, _ := newEvents(t)
+	o := takeOver(t, c, "shop.events")
+	o.mustCommit(writeEvents(t, o.table, day, 1, 2, 3), writeEvents(t, o.table, day+1, 7))
+	compactor := load(t, c, "shop.events")
+	plan, _ := compactor.Current()
+	old := filesOf(t, compactor, FileFilter{})
+
+	tx := load(t, c, "shop.events").now.Load().ice.NewTransaction()
+	require.NoError(t, tx.SetProperties(iceberg.Properties{icebergtable.WriteDeleteModeKey: icebergtable.WriteModeMergeOnRead}))
+	require.NoError(t, tx.Delete(t.Context(), iceberg.EqualTo(iceberg.Reference("id"), int64(2)), nil))
+	_, err := tx.Commit(t.Context())
+	require.NoError(t, err)
+
+	err = compactor.Rewrite(t.Context(), Rewrite{Snapshot: plan.ID, Old: old, New: []dataFile{writeEvents(t, compactor, day, 1, 2, 3), writeEvents(t, compactor, day+1, 7)}})
+	require.ErrorIs(t, err, ErrReplan)
+	require.ErrorContains(t, err, "were deleted")
+
+	tbl := load(t, c, "shop.events")
+	require.Equal(t, []int64{1, 3, 7}, sorted(ids(t, tbl, ScanOptions{})), "a scan applies delete files")
+	deletes := 0
+	for _, f := range filesOf(t, tbl, FileFilter{}) {
+		deletes += f.Deletes
+	}
+	require.Equal(t, 1, deletes)
+
+	// Planned anew, what is rewritten is what is left, and it stays deleted.
+	plan, _ = tbl.Current()
+	require.NoError(t, tbl.Rewrite(t.Context(), Rewrite{Snapshot: plan.ID, Old: filesOf(t, tbl, FileFilter{}), New: []dataFile{writeEvents(t, tbl, day, 1, 3), writeEvents(t, tbl, day+1, 7)}}))
+	tbl = load(t, c, "shop.events")
+	require.Equal(t, []int64{1, 3, 7}, sorted(ids(t, tbl, ScanOptions{})))
+	for _, f := range filesOf(t, tbl, FileFilter{}) {
+		require.Zero(t, f.Deletes)
+	}
+}
+
+// Rewrites and appends by several writers at once: nothing is lost or doubled.
+func TestRewriteRacesWithAppends(t *testing.T) {
+	c, _ := newEvents(t)
+	o := takeOver(t, c, "shop.events")
+	for id := range int64(6) {
+		o.mustCommit(writeEvents(t, o.table, day+int32(id%2), id))
+	}
+	compactor := load(t, c, "shop.events")
+	plan, _ := compactor.Current()
+	var groups []Rewrite
+	for i := range int32(2) {
+		old := filesOf(t, compactor, FileFilter{From: day + i, To: day + i + 1})
+		require.Len(t, old, 3)
+		n := int64(i)
+		groups = append(groups, Rewrite{Snapshot: plan.ID, Old: old, New: []dataFile{writeEvents(t, compactor, day+i, n, n+2, n+4)}})
+	}
+	var batches []dataFile
+	for id := int64(10); id < 18; id++ {
+		batches = append(batches, writeEvents(t, o.table, day, id))
+	}
+	var wg sync.WaitGroup
+	errs := make([]error, 3)
+	wg.Go(func() {
+		for _, f := range batches {
+			if errs[0] = o.commit(t.Context(), f); errs[0] != nil {
+				return
+			}
+		}
+	})
+	for i, g := range groups {
+		handle := load(t, c, "shop.events")
+		wg.Go(func() { errs[i+1] = handle.Rewrite(t.Context(), g) })
+	}
+	wg.Wait()
+	for _, err := range errs {
+		require.NoError(t, err)
+	}
+	tbl := load(t, c, "shop.events")
+	require.Equal(t, []int64{0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15, 16, 17}, sorted(ids(t, tbl, ScanOptions{})))
+	require.Len(t, filesOf(t, tbl, FileFilter{}), 10)
+}
+
+func TestExpire(t *testing.T) {
+	c, _ := newEvents(t)
+	o := takeOver(t, c, "shop.events")
+	for id := range int64(5) {
+		o.mustCommit(writeEvents(t, o.table, day, id))
+	}
+	n, err := o.table.Expire(t.Context(), time.Now().Add(-time.Hour), 1)
+	require.NoError(t, err)
+	require.Zero(t, n, "all are young")
+	tbl := load(t, c, "shop.events")
+	plan, _ := tbl.Current()
+	require.NoError(t, tbl.Rewrite(t.Context(), Rewrite{Snapshot: plan.ID, Old: filesOf(t, tbl, FileFilter{}), New: []dataFile{writeEvents(t, tbl, day, 0, 1, 2, 3, 4)}}))
+	n, err = tbl.Expire(t.Context(), time.Now().Add(time.Hour), 1)
+	require.NoError(t, err)
+	require.Equal(t, 6, n)
+	require.Len(t, tbl.Snapshots(), 1)
+	require.Len(t, parquetFiles(t, tbl), 6, "files stay until the clean-up")
+	o.mustCommit(writeEvents(t, o.table, day, 9)) // with the old handle, whose snapshots are gone
+	require.Len(t, ids(t, load(t, c, "shop.events"), ScanOptions{}), 6)
+	_, err = load(t, c, "shop.events").Files(t.Context(), FileFilter{Snapshot: tbl.Snapshots()[0].ID + 1})
+	require.ErrorContains(t, err, "there is no snapshot")
+}
+
+func age(t *testing.T, path string, by time.Duration) {
+	t.Helper()
+	then := time.Now().Add(-by)
+	require.NoError(t, os.Chtimes(path, then, then))
+}
+
+// ageAll makes every file of the table old.
+func ageAll(t *testing.T, tbl *Table, by time.Duration) {
+	t.Helper()
+	folder, err := tbl.Folder()
+	require.NoError(t, err)
+	require.NoError(t, filepath.WalkDir(folder, func(path string, d os.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			age(t, path, by)
+		}
+		return err
+	}))
+}
+
+func TestCleanRemovesOnlyOrphans(t *testing.T) {
+	c, _ := newEvents(t)
+	o := takeOver(t, c, "shop.events")
+	for id := range int64(4) {
+		o.mustCommit(writeEvents(t, o.table, day, id))
+	}
+	tbl := load(t, c, "shop.events")
+	plan, _ := tbl.Current()
+	require.NoError(t, tbl.Rewrite(t.Context(), Rewrite{Snapshot: plan.ID, Old: filesOf(t, tbl, FileFilter{}), New: []dataFile{writeEvents(t, tbl, day, 0, 1, 2, 3)}}))
+	orphan, young := writeEvents(t, tbl, day, 66), writeEvents(t, tbl, day, 77)
+	folder, err := tbl.Folder()
+	require.NoError(t, err)
+	temp := filepath.Join(folder, "data", ".tmp-left-behind")
+	require.NoError(t, os.WriteFile(temp, []byte("x"), 0o644))
+	ageAll(t, tbl, time.Hour)
+	path := func(f dataFile) string {
+		p, err := c.fs.Path(f.FilePath())
+		require.NoError(t, err)
+		return p
+	}
+	age(t, path(young), time.Second)
+
+	found, err := tbl.Orphans(t.Context(), time.Minute)
+	require.NoError(t, err)
+	var names []string
+	for _, f := range found {
+		names = append(names, f.Path)
+	}
+	require.ElementsMatch(t, []string{path(orphan), temp}, names)
+	require.FileExists(t, path(orphan), "looking deletes nothing")
+
+	deleted, err := tbl.Clean(t.Context(), time.Minute)
+	require.NoError(t, err)
+	require.Len(t, deleted, 2)
+	require.NoFileExists(t, path(orphan))
+	require.NoFileExists(t, temp)
+	require.FileExists(t, path(young))
+	for _, s := range load(t, c, "shop.events").Snapshots() { // every snapshot can still be read
+		if s.Summary["total-records"] != "" && s.Summary["total-records"] != "0" {
+			require.NotEmpty(t, ids(t, tbl, ScanOptions{Snapshot: s.ID}))
+		}
+	}
+
+	// Expired, the old files go, too: the four that were replaced.
+	n, err := tbl.Expire(t.Context(), time.Now().Add(time.Hour), 1)
+	require.NoError(t, err)
+	require.Positive(t, n)
+	ageAll(t, tbl, time.Hour)
+	_, err = tbl.Clean(t.Context(), time.Minute)
+	require.NoError(t, err)
+	require.Len(t, parquetFiles(t, tbl), 1)
+	require.Equal(t, []int64{0, 1, 2, 3}, ids(t, load(t, c, "shop.events"), ScanOptions{}))
+	again := takeOver(t, c, "shop.events")
+	again.mustCommit(writeEvents(t, again.table, day, 9))
+	require.Len(t, ids(t, load(t, c, "shop.events"), ScanOptions{}), 5)
+}
+
+// Step 8: an owner sleeps with files that are not committed while a clean-up
+// runs. It must not commit them.
+func TestCleanBesideSuspendedOwner(t *testing.T) {
+	c, _ := newEvents(t)
+	o := takeOver(t, c, "shop.events")
+	o.mustCommit(writeEvents(t, o.table, day, 1))
+
+	slept := writeEvents(t, o.table, day, 2)
+	ageAll(t, o.table, time.Hour)
+	cleaner := load(t, c, "shop.events")
+	deleted, err := cleaner.Clean(t.Context(), time.Minute)
+	require.NoError(t, err)
+	require.Len(t, deleted, 1)
+	require.ErrorIs(t, o.commit(t.Context(), slept), ErrCleaned)
+	require.Equal(t, []int64{1}, ids(t, load(t, c, "shop.events"), ScanOptions{}))
+	o.mustCommit(writeEvents(t, o.table, day, 2)) // prepared again
+	require.Equal(t, []int64{1, 2}, ids(t, load(t, c, "shop.events"), ScanOptions{}))
+
+	// The clean-up has told so and not yet deleted: old files are refused as well.
+	old, young := writeEvents(t, o.table, day, 3), writeEvents(t, o.table, day, 3)
+	p, err := c.fs.Path(old.FilePath())
+	require.NoError(t, err)
+	_, err = cleaner.Clean(t.Context(), time.Minute)
+	require.NoError(t, err)
+	age(t, p, time.Hour)
+	require.ErrorIs(t, o.commit(t.Context(), old), ErrCleaned)
+	o.mustCommit(young) // a clean-up does not disturb a batch that it spares
+	require.Equal(t, []int64{1, 2, 3}, ids(t, load(t, c, "shop.events"), ScanOptions{}))
+
+	// A refreshed handle does not forget what its batch may have missed.
+	old = writeEvents(t, o.table, day, 4)
+	p, err = c.fs.Path(old.FilePath())
+	require.NoError(t, err)
+	age(t, p, time.Hour)
+	_, err = cleaner.Clean(t.Context(), time.Minute)
+	require.NoError(t, err)
+	require.NoError(t, o.table.Refresh(t.Context()))
+	require.ErrorIs(t, o.commit(t.Context(), old), ErrCleaned)
+}
+
+// Case 31 in small: ingest, compaction, expiry, clean-up and scans together.
+func TestEverythingTogether(t *testing.T) {
+	c, _ := newEvents(t)
+	o := takeOver(t, c, "shop.events")
+	const batches = 10
+	var wg sync.WaitGroup
+	var errs [4]error
+	var ticks [3]chan struct{}
+	// Each of the others takes a step while the owner makes a commit.
+	loop := func(i int, step func() error) {
+		ticks[i] = make(chan struct{}, batches)
+		wg.Go(func() {
+			for range ticks[i] {
+				if errs[i] == nil {
+					errs[i] = step()
+				}
+			}
+		})
+	}
+	maintainer, reader := load(t, c, "shop.events"), load(t, c, "shop.events")
+	loop(0, func() error {
+		if err := maintainer.Refresh(t.Context()); err != nil {
+			return err
+		}
+		plan, _ := maintainer.Current()
+		old := filesOf(t, maintainer, FileFilter{Snapshot: plan.ID})
+		if len(old) < 2 {
+			return nil
+		}
+		rows := ids(t, maintainer, ScanOptions{Files: old})
+		return maintainer.Rewrite(t.Context(), Rewrite{Snapshot: plan.ID, Old: old, New: []dataFile{writeEvents(t, maintainer, day, rows...)}})
+	})
+	cleaner := load(t, c, "shop.events")
+	loop(1, func() error {
+		if _, err := cleaner.Expire(t.Context(), time.Now(), 5); err != nil {
+			return err
+		}
+		_, err := cleaner.Clean(t.Context(), 30*time.Second)
+		return err
+	})
+	loop(2, func() error {
+		if err := reader.Refresh(t.Context()); err != nil {
+			return err
+		}
+		seen := map[int64]bool{}
+		for _, id := range ids(t, reader, ScanOptions{}) {
+			require.False(t, seen[id], "a row is there twice")
+			seen[id] = true
+		}
+		for id := range int64(len(seen)) {
+			require.True(t, seen[id], "a reader sees a prefix of the commits")
+		}
+		return nil
+	})
+	for id := range int64(batches) {
+		for _, tick := range ticks {
+			tick <- struct{}{}
+		}
+		if errs[3] = o.commit(t.Context(), writeEvents(t, o.table, day, id)); errs[3] != nil {
+			break
+		}
+	}
+	for _, tick := range ticks {
+		close(tick)
+	}
+	wg.Wait()
+	for _, err := range errs {
+		require.NoError(t, err)
+	}
+	tbl := load(t, c, "shop.events")
+	require.Len(t, ids(t, tbl, ScanOptions{}), batches)
+	r, _, err := tbl.Record("p", "all")
+	require.NoError(t, err)
+	require.Equal(t, int64(batches), r.Seq)
+}
+
+// Partition values and folders that would lead elsewhere.
+func TestPathsStayInside(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "my wärehouse #1 100%")
+	c := openTest(t, root)
+	tbl, err := c.Create(t.Context(), "events", Definition{
+		Schema:      withFields(column("id", "int64", true), column("p", "string", false)),
+		PartitionBy: []Partition{{Source: "p", Transform: "identity", Name: "p"}},
+	})
+	require.NoError(t, err)
+	outside := filepath.Join(filepath.Dir(root), "my%20w%C3%A4rehouse%20%231%20100%25")
+	require.NoDirExists(t, outside)
+	require.DirExists(t, filepath.Join(root, "default", "events", "metadata"))
+
+	var files []dataFile
+	values := []string{"../../../etc", "a/b", "%2F", "x\x01y", "ü =&?#", ""}
+	for i, v := range values {
+		files = append(files, writeValue(t, tbl, int64(i), v))
+	}
+	require.NoError(t, tbl.Append(t.Context(), "k", 1, files))
+	require.Equal(t, []int64{0, 1, 2, 3, 4, 5}, sorted(ids(t, load(t, c, "events"), ScanOptions{})))
+	for _, f := range filesOf(t, tbl, FileFilter{}) {
+		require.True(t, strings.HasPrefix(f.Path, root+"/default/events/data/p="), f.Path)
+		require.FileExists(t, f.Path)
+		require.NotContains(t, f.Partition, "/")
+	}
+	deleted, err := tbl.Clean(t.Context(), 0)
+	require.NoError(t, err)
+	require.Empty(t, deleted)
+	require.NoDirExists(t, outside)
+
+	for _, name := range []string{"../x", "a/b", "", "a..b", ".a", "a b"} {
+		_, err := c.Create(t.Context(), name, Definition{Schema: eventSchema})
+		require.ErrorContains(t, err, "namespace.table", name)
+	}
+	for _, location := range []string{root + "/default/events", root + "/default/events/data/x", root + "/default", filepath.Dir(root)} {
+		_, err := c.Create(t.Context(), "other", Definition{Schema: eventSchema, Location: location})
+		require.ErrorContains(t, err, "overlaps", location)
+	}
+	_, err = c.Create(t.Context(), "other", Definition{Schema: eventSchema, Location: filepath.Join(t.TempDir(), "a b")})
+	require.ErrorContains(t, err, "characters")
+	_, err = c.Create(t.Context(), "other", Definition{Schema: eventSchema, Location: "gs://bucket/x"})
+	require.ErrorContains(t, err, "scheme")
+	elsewhere := filepath.Join(t.TempDir(), "plain")
+	far, err := c.Create(t.Context(), "other", Definition{Schema: eventSchema, Location: elsewhere})
+	require.NoError(t, err)
+	require.Equal(t, "file://"+elsewhere, far.Location())
+	require.NoError(t, far.Append(t.Context(), "k", 1, nil))
+}
+
+func TestCatalog(t *testing.T) {
+	root := t.TempDir()
+	c := openTest(t, root)
+	names, err := c.List(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, names)
+	_, err = c.Load(t.Context(), "no.such")
+	require.ErrorIs(t, err, ErrNoTable)
+	for _, name := range []string{"b.t", "a.t", "plain", "a.deep.t"} {
+		tbl, err := c.Create(t.Context(), name, Definition{Schema: eventSchema, Properties: map[string]string{"x": name}})
+		require.NoError(t, err)
+		require.Equal(t, name, tbl.Name())
+		_, err = c.Create(t.Context(), name, Definition{Schema: eventSchema})
+		require.Error(t, err)
+	}
+	names, err = c.List(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"a.deep.t", "a.t", "b.t", "plain"}, names)
+	tbl := load(t, openTest(t, "file://"+root), "a.t") // another process
+	require.Equal(t, "file://"+root+"/a/t", tbl.Location())
+	props := tbl.Properties()
+	require.Equal(t, "0", props["commit.retry.num-retries"])
+	require.Equal(t, "zstd", props["write.parquet.compression-codec"])
+	require.Equal(t, "a.t", props["x"])
+	require.Contains(t, props["schema.name-mapping.default"], `"text"`)
+	require.Equal(t, 2, tbl.now.Load().ice.Metadata().Version())
+	_, ok := tbl.Current()
+	require.False(t, ok)
+	require.Empty(t, filesOf(t, tbl, FileFilter{}))
+	require.Empty(t, ids(t, tbl, ScanOptions{}))
+	_, err = OpenCatalog(t.Context(), CatalogConfig{Warehouse: "gs://bucket"})
+	require.ErrorContains(t, err, "scheme")
+	other := filepath.Join(t.TempDir(), "sub", "c.db")
+	d, err := OpenCatalog(t.Context(), CatalogConfig{Warehouse: root, SQLite: other})
+	require.NoError(t, err)
+	require.NoError(t, d.Close())
+	require.FileExists(t, other)
+}
+
+func writeValue(t *testing.T, tbl *Table, id int64, value string) dataFile {
+	t.Helper()
+	b := newRows(tbl)
+	defer b.Release()
+	appendID(b, id)
+	appendText(b, 1, value)
+	batch := b.NewRecordBatch()
+	defer batch.Release()
+	folder := "p=" + escape(value) + "/" + uuid.NewString()[:4]
+	return writeBatch(t, tbl, byLake, batch, folder, map[int]any{1000: value}, nil)
+}
+
+func TestClockBehindTheTable(t *testing.T) {
+	c, _ := newEvents(t)
+	o := takeOver(t, c, "shop.events")
+	path, err := c.fs.Path(o.table.now.Load().ice.MetadataLocation())
+	require.NoError(t, err)
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	ahead := strconv.FormatInt(time.Now().Add(2*time.Minute).UnixMilli(), 10)
+	text = regexp.MustCompile(`"last-updated-ms":\d+`).ReplaceAll(text, []byte(`"last-updated-ms":`+ahead))
+	require.NoError(t, os.WriteFile(path, text, 0o644))
+	require.NoError(t, o.table.Refresh(t.Context()))
+	require.ErrorContains(t, o.commit(t.Context()), "clock is")
+	require.ErrorContains(t, o.table.Append(t.Context(), "k", 1, nil), "clock is")
+}
+
+// Processes that find no warehouse make it together; one makes the table.
+func TestCatalogMadeByManyAtOnce(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "new", "warehouse")
+	const processes = 4
+	var wg sync.WaitGroup
+	var opened, created [processes]error
+	for i := range processes {
+		wg.Go(func() {
+			c, err := OpenCatalog(t.Context(), CatalogConfig{Warehouse: root})
+			if opened[i] = err; err != nil {
+				return
+			}
+			_, created[i] = c.Create(t.Context(), "a.t", Definition{Schema: eventSchema})
+			opened[i] = c.Close()
+		})
+	}
+	wg.Wait()
+	require.NoError(t, errors.Join(opened[:]...))
+	made := 0
+	for _, err := range created {
+		if err == nil {
+			made++
+		}
+	}
+	require.Equal(t, 1, made, "%v", created)
+	load(t, openTest(t, root), "a.t")
+}

@@ -1,0 +1,142 @@
+package table
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+
+	"github.com/apache/iceberg-go"
+
+	"lake/storage"
+	"lake/table/parquet"
+)
+
+// partition is what a writer holds of one partition's rows.
+type partition struct {
+	values map[int]any // Iceberg's values, by the partition field's id
+	path   string      // dt=2021-11-30; "" where the table is not partitioned
+	writer *parquet.Writer
+	file   *lazyFile
+}
+
+func (p *partition) begin(w *Writer) {
+	folder := w.folder
+	if p.path != "" {
+		folder += "/" + p.path
+	}
+	p.file = &lazyFile{fs: w.fs, uri: fmt.Sprintf("%s/%s-%05d.parquet", folder, w.opts.Name, w.files)}
+	p.writer = w.format.NewWriter(p.file)
+	w.files++
+}
+
+func (p *partition) held() int64 {
+	if p.writer == nil {
+		return 0
+	}
+	return p.writer.Buffered()
+}
+
+// size is about what the file will take.
+func (p *partition) size() int64 {
+	if p.writer == nil {
+		return 0
+	}
+	return p.writer.Written() + p.writer.Pending()
+}
+
+// end completes the partition's file: durable, under its name.
+func (p *partition) end(ctx context.Context, w *Writer) (iceberg.DataFile, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	p.file.ctx = ctx
+	w.encode <- struct{}{}
+	m, err := p.writer.Close()
+	<-w.encode
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.file.uri, err)
+	}
+	if err := p.file.close(); err != nil {
+		return nil, err
+	}
+	uri := p.file.uri
+	p.writer, p.file = nil, nil
+	return p.describe(w, uri, m)
+}
+
+// describe is the file as Iceberg's manifest will have it.
+func (p *partition) describe(w *Writer, uri string, m parquet.Metrics) (iceberg.DataFile, error) {
+	b, err := iceberg.NewDataFileBuilder(w.state.ice.Spec(), iceberg.EntryContentData, uri, iceberg.ParquetFile,
+		p.values, nil, nil, m.Rows, m.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("describe %s: %w", uri, err)
+	}
+	sizes, values, nulls, nans := map[int]int64{}, map[int]int64{}, map[int]int64{}, map[int]int64{}
+	lower, upper := map[int][]byte{}, map[int][]byte{}
+	for id, c := range m.Columns {
+		sizes[id], values[id], nulls[id] = c.Size, c.Values, c.Nulls
+		if c.Float {
+			nans[id] = c.NaNs
+		}
+		if c.Lower != nil {
+			lower[id] = c.Lower
+		}
+		if c.Upper != nil {
+			upper[id] = c.Upper
+		}
+	}
+	return b.ColumnSizes(sizes).ValueCounts(values).NullValueCounts(nulls).NaNValueCounts(nans).
+		LowerBoundValues(lower).UpperBoundValues(upper).SplitOffsets(m.SplitOffsets).Build(), nil
+}
+
+// lazyFile is a file that is begun with its first byte, so that a partition
+// whose rows are all in memory has no file open.
+type lazyFile struct {
+	fs  storage.FS
+	uri string
+	ctx context.Context // of the call that writes now
+	out storage.Writer
+}
+
+func (f *lazyFile) Write(data []byte) (int, error) {
+	if f.out == nil {
+		out, err := f.fs.Create(f.ctx, f.uri)
+		if err != nil {
+			return 0, withMend(err)
+		}
+		f.out = out
+	}
+	n, err := f.out.Write(data)
+	return n, withMend(err)
+}
+
+func (f *lazyFile) close() error {
+	out := f.out
+	f.out = nil
+	if out == nil {
+		return nil
+	}
+	if err := out.Close(); err != nil {
+		return withMend(errors.Join(err, out.Abort()))
+	}
+	return nil
+}
+
+// abort drops what was written.
+func (f *lazyFile) abort() error {
+	out := f.out
+	f.out = nil
+	if out == nil {
+		return nil
+	}
+	return out.Abort()
+}
+
+// withMend says what a person can do about a full disk.
+func withMend(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w; hint: make room on the disk of the warehouse and run again: nothing is committed, nothing is lost", err)
+	}
+	return err
+}
