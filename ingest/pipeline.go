@@ -134,14 +134,13 @@ type pipeline struct {
 	writer  *table.Writer // nil in a rehearsal
 	letters []Letter
 
-	pending   pending
-	run       Totals
-	started   time.Time
-	result    Result
-	marks     []int64 // scratch
-	advance   int64   // watermark that the rules have seen
-	sampled   []Letter
-	delivered int64 // seq up to which every sink has its answers
+	pending pending
+	run     Totals
+	started time.Time
+	result  Result
+	marks   []int64 // scratch
+	advance int64   // watermark that the rules have seen
+	sampled []Letter
 }
 
 // rowWriter takes rows; the batch stays the caller's.

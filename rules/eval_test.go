@@ -7,6 +7,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/stretchr/testify/require"
 
 	"lake/schemas"
@@ -153,6 +154,7 @@ var evaluations = []struct{ expr, want string }{
 	{`REPLACE(event, '', 'x')`, `["Interaction","ünïcödé ",null]`},
 	{`event LIKE 'I%t__n'`, `[true,false,null]`},
 	{`event LIKE '_n_c%'`, `[false,true,null]`},
+	{`REPLACE(event, 'Inter', 'ac') LIKE '%a_tion'`, `[true,false,null]`}, // the first a is not the one
 	{`event LIKE '%action'`, `[true,false,null]`},
 	{`event NOT LIKE '%c%'`, `[false,false,null]`},
 	{`'50%' LIKE CONCAT('50', IF(b, r'\%', '_'))`, `[true,true,true]`},
@@ -345,6 +347,19 @@ func TestGroupBatch(t *testing.T) {
 	}
 }
 
+// TestKeysByAnotherName sees that conditions on keys read the group batch, whose names are its own.
+func TestKeysByAnotherName(t *testing.T) {
+	mem := checked(t)
+	p, errs := Compile(`SELECT event AS kind, gps.lat AS lat, COUNT(*) AS n FROM events GROUP BY kind, lat HAVING event = 'a' OR gps.lat IS NULL`, testSource())
+	require.Empty(t, errs)
+	require.Equal(t, []string{"kind", "lat", "agg0"}, names(p.GroupSchema()))
+	groups, _, err := array.RecordFromJSON(mem, p.GroupSchema(), strings.NewReader(`[{"kind": "a", "lat": 1}, {"kind": "b", "lat": 1}, {"kind": "b"}]`))
+	require.NoError(t, err)
+	defer groups.Release()
+	having, _ := evaluated(t, p.Having, groups, mem)
+	require.Equal(t, `[true,false,true]`, having)
+}
+
 func names(s *arrow.Schema) []string {
 	var out []string
 	for _, f := range s.Fields() {
@@ -404,4 +419,28 @@ func TestBatchDoesNotFit(t *testing.T) {
 	defer wrong.Release()
 	_, err = expression(t, "user_id + 1").Eval(&Eval{Mem: mem}, wrong)
 	require.EqualError(t, err, "evaluate user_id: the batch has utf8 where the plan has int64")
+}
+
+// TestPlanIsShared evaluates one plan from several goroutines: the race detector watches.
+func TestPlanIsShared(t *testing.T) {
+	mem := checked(t)
+	batch := testBatch(t, mem)
+	defer batch.Release()
+	e := expression(t, `IF(REGEXP_CONTAINS(event, '^I'), CONCAT(event, CAST(DATE(date, 'Asia/Kolkata') AS STRING)), NULLIF(event, 'x')) IN ('Interaction2021-12-01', NULL)`)
+	done := make(chan string)
+	for range 4 {
+		go func() {
+			a, err := e.Eval(&Eval{Mem: memory.DefaultAllocator}, batch)
+			if err != nil {
+				done <- err.Error()
+				return
+			}
+			defer a.Release()
+			text, err := a.MarshalJSON()
+			done <- string(text) + fmt.Sprint(err)
+		}()
+	}
+	for range 4 {
+		require.Equal(t, "[true,null,null]<nil>", <-done)
+	}
 }

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
@@ -29,6 +30,7 @@ func finish(n node, ctx *Eval, batch arrow.RecordBatch) (arrow.Array, error) {
 	if err != nil {
 		return nil, err
 	}
+	slices.SortStableFunc(v.fails, func(a, b Failure) int { return a.Row - b.Row })
 	for row, reason := range v.failures(e.rows) {
 		ctx.Fail(row, reason)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/cloudspannerecosystem/memefish"
 	"github.com/cloudspannerecosystem/memefish/ast"
@@ -22,27 +23,51 @@ func parse(sql string, expression bool) (query ast.QueryExpr, expr ast.Expr, err
 		errs.add(sql, 0, "", fmt.Sprintf("the query has %d bytes, more than %d", len(sql), maxSQL))
 		return nil, nil, errs
 	}
-	if at, msg := tooDeep(sql); msg != "" {
-		errs.add(sql, at, "", msg)
+	if at := invalidAt(sql); at >= 0 {
+		errs.add(sql, at, "", "the query is not valid UTF-8")
 		return nil, nil, errs
 	}
-	var err error
+	if errs = scan(sql); len(errs) > 0 {
+		return nil, nil, errs
+	}
+	query, expr, err := parsed(sql, expression)
+	if err != nil {
+		return nil, nil, Errors{syntaxError(sql, err)}
+	}
+	return query, expr, nil
+}
+
+// understood makes an error of a panic: the parser, and its lexer alone too,
+// reads beyond the end of some malformed texts.
+func understood(err *error) {
+	if r := recover(); r != nil {
+		*err = errors.New("the query ends within a token, or is malformed in another way")
+	}
+}
+
+func parsed(sql string, expression bool) (query ast.QueryExpr, expr ast.Expr, err error) {
+	defer understood(&err)
 	if expression {
 		expr, err = memefish.ParseExpr("", sql)
-	} else {
-		var statement *ast.QueryStatement
-		if statement, err = memefish.ParseQuery("", sql); err == nil {
-			query = statement.Query
-			if statement.Hint != nil {
-				errs.add(sql, int(statement.Hint.Pos()), "leave it out", "hints are not supported")
-			}
+		return nil, expr, err
+	}
+	statement, err := memefish.ParseQuery("", sql)
+	if err != nil {
+		return nil, nil, err
+	}
+	if statement.Hint != nil {
+		return nil, nil, errors.New("a hint before SELECT is not supported")
+	}
+	return statement.Query, nil, nil
+}
+
+func invalidAt(sql string) int {
+	for i, r := range sql {
+		if r == utf8.RuneError && !strings.HasPrefix(sql[i:], "\uFFFD") {
+			return i
 		}
 	}
-	if err != nil {
-		errs = append(errs, syntaxError(sql, err))
-		return nil, nil, errs
-	}
-	return query, expr, errs
+	return -1
 }
 
 // syntaxError takes the first of the parser's errors: those behind it are mostly its echo.
@@ -93,24 +118,31 @@ func syntaxHint(sql string, at int) string {
 	}
 }
 
-// tooDeep counts open brackets, and CASE as one, without parsing.
-func tooDeep(sql string) (at int, msg string) {
+// scan reads the tokens alone: what is no token at all, and brackets (CASE is
+// one) that are nested too deep for a recursive parser.
+func scan(sql string) (errs Errors) {
 	lexer := memefish.Lexer{File: &token.File{Buffer: sql}}
 	depth := 0
 	for {
-		if err := lexer.NextToken(); err != nil {
-			return 0, "" // the parser says it better
+		if err := next(&lexer); err != nil {
+			return Errors{syntaxError(sql, err)}
 		}
 		switch lexer.Token.Kind {
 		case token.TokenEOF:
-			return 0, ""
+			return nil
 		case "(", "[", "CASE":
 			depth++
 		case ")", "]", "END":
 			depth--
 		}
 		if depth > maxDepth {
-			return int(lexer.Token.Pos), fmt.Sprintf("the query is nested more than %d deep", maxDepth)
+			errs.add(sql, int(lexer.Token.Pos), "", fmt.Sprintf("the query is nested more than %d deep", maxDepth))
+			return errs
 		}
 	}
+}
+
+func next(lexer *memefish.Lexer) (err error) {
+	defer understood(&err)
+	return lexer.NextToken()
 }

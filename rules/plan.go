@@ -193,7 +193,11 @@ func (p *Plan) rows() []Expr {
 func (p *Plan) Columns() []string {
 	read := map[string]bool{}
 	for _, e := range p.rows() {
-		columnsOf(e, read)
+		n, ok := e.(node)
+		if !ok {
+			return p.Source.Schema.Names() // made elsewhere, it may read any
+		}
+		columnsOf(n, read)
 	}
 	var out []string
 	for _, name := range p.Source.Schema.Names() {
@@ -204,8 +208,8 @@ func (p *Plan) Columns() []string {
 	return out
 }
 
-func columnsOf(e Expr, into map[string]bool) {
-	switch n := e.(type) {
+func columnsOf(n node, into map[string]bool) {
+	switch n := n.(type) {
 	case *column:
 		into[n.name] = true
 	case *call:

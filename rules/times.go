@@ -15,12 +15,6 @@ const (
 	day    = 24 * hour
 )
 
-// The range of DATE and TIMESTAMP: the years 1 to 9999.
-var (
-	firstDay = daysOf(1, 1, 1)
-	lastDay  = daysOf(9999, 12, 31)
-)
-
 // loadZone takes the names of the IANA database, UTC and offsets such as +05:30.
 func loadZone(name string) (*time.Location, error) {
 	if offset, rest, ok := readOffset(name); ok && rest == "" && name != "" {

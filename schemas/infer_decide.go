@@ -359,7 +359,7 @@ func (o *observed) asMap() (proposal, bool) {
 	for _, m := range o.members {
 		each := m.propose(m.key, false)
 		if m.seen > m.null {
-			if all.seen > all.null && each.typ.Kind != first.typ.Kind && !(each.typ.Kind.Numeric() && first.typ.Kind.Numeric()) {
+			if all.seen > all.null && each.typ.Kind != first.typ.Kind && (!each.typ.Kind.Numeric() || !first.typ.Kind.Numeric()) {
 				return proposal{}, false
 			}
 			first = each

@@ -1,6 +1,7 @@
 package table
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,8 +35,8 @@ const (
 	defaultTarget = 512 << 20
 	defaultMemory = 256 << 20
 
-	// maxOpenFiles bounds the files of one writer that are begun and not complete.
-	// Only a writer over its memory budget has any between two flushes.
+	// maxOpenFiles bounds the files of one writer that are begun and not complete:
+	// those with a row group written, since the rest is in memory only.
 	maxOpenFiles = 256
 
 	// syncing is how many files are made durable at a time: that is waiting, not work.
@@ -283,9 +284,11 @@ func (w *Writer) count() {
 
 // keepBudget brings the memory held below the budget, with some room: first by
 // encoding pages before they are full, which costs the files little, then by
-// writing the row groups of the partitions that hold the most.
+// writing the row groups of the partitions that hold the most. Files are
+// completed early, the largest first, only where too many are open or the mere
+// number of partitions is beyond the budget.
 func (w *Writer) keepBudget(ctx context.Context) error {
-	if w.held <= w.opts.MemoryBytes {
+	if w.held <= w.opts.MemoryBytes && w.opened <= maxOpenFiles {
 		return nil
 	}
 	room := w.opts.MemoryBytes * 3 / 4
@@ -295,9 +298,8 @@ func (w *Writer) keepBudget(ctx context.Context) error {
 			order = append(order, p)
 		}
 	}
-	bySize := func(a, b *partition) int { return int(min(1, max(-1, b.held()-a.held()))) }
 	relieve := func(how func(*partition) error) error {
-		slices.SortStableFunc(order, bySize)
+		slices.SortStableFunc(order, func(a, b *partition) int { return cmp.Compare(b.held(), a.held()) })
 		for _, p := range order {
 			if w.held <= room {
 				return nil
@@ -314,16 +316,13 @@ func (w *Writer) keepBudget(ctx context.Context) error {
 	if err := relieve(func(p *partition) error { return p.writer.EndPages() }); err != nil {
 		return err
 	}
-	if w.held <= room {
-		return nil
-	}
 	if err := relieve(func(p *partition) error { return p.writer.FlushRowGroup() }); err != nil {
 		return err
 	}
 	w.count()
-	slices.SortStableFunc(order, func(a, b *partition) int { return int(min(1, max(-1, b.size()-a.size()))) })
+	slices.SortStableFunc(order, func(a, b *partition) int { return cmp.Compare(b.size(), a.size()) })
 	for _, p := range order {
-		if w.opened <= maxOpenFiles {
+		if w.opened <= maxOpenFiles && w.held <= room {
 			break
 		}
 		if p.file.out == nil {
@@ -332,19 +331,21 @@ func (w *Writer) keepBudget(ctx context.Context) error {
 		if err := w.complete(ctx, p); err != nil {
 			return err
 		}
-		w.opened--
 	}
 	return nil
 }
 
 // complete ends a partition's file before the flush; its next row begins another.
 func (w *Writer) complete(ctx context.Context, p *partition) error {
+	held, begun := p.held(), p.file.out != nil
 	file, err := p.end(ctx, w)
 	if err != nil {
 		return err
 	}
 	w.done, w.names = append(w.done, file), append(w.names, file.FilePath())
-	w.count()
+	if w.held -= held; begun {
+		w.opened--
+	}
 	return nil
 }
 

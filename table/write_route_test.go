@@ -247,10 +247,11 @@ func TestHostileValuesStayInTheTable(t *testing.T) {
 	require.Len(t, files, len(values)+1)
 	folder, err := tbl.catalog.fs.Path(tbl.Location())
 	require.NoError(t, err)
-	count := 0
+	count, folders := 0, map[string]bool{}
 	require.NoError(t, filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
 		if strings.HasSuffix(name, ".parquet") {
 			count++
+			folders[filepath.Dir(name)] = true
 			inside, err := filepath.Rel(filepath.Join(folder, "data"), name)
 			require.NoError(t, err)
 			require.Len(t, strings.Split(inside, string(filepath.Separator)), 3, name)
@@ -259,6 +260,7 @@ func TestHostileValuesStayInTheTable(t *testing.T) {
 		return err
 	}))
 	require.Equal(t, len(files), count)
+	require.Len(t, folders, count, "a folder a partition, cut names too")
 	require.NoError(t, tbl.Append(t.Context(), "k", 1, files))
 	require.Len(t, ids(t, load(t, c, tbl.Name()), ScanOptions{}), len(values)+1)
 	stored, err := tbl.Files(t.Context(), FileFilter{})

@@ -56,7 +56,3 @@ func parseDate(text string, zone *time.Location) (date int32, whole bool, err er
 	day := time.Date(local.Year(), local.Month(), local.Day(), 0, 0, 0, 0, time.UTC)
 	return int32(day.Unix() / 86400), local.Hour() == 0 && local.Minute() == 0 && local.Second() == 0 && local.Nanosecond() == 0, nil
 }
-
-func dateText(days int32) string {
-	return time.Unix(int64(days)*86400, 0).UTC().Format(time.DateOnly)
-}

@@ -88,13 +88,8 @@ func (a *app) resolve(job *jobs.Job, p *problems) *resolved {
 	if folder, err := filepath.Abs(r.warehouse); err == nil {
 		r.warehouse = folder // the catalog keeps absolute paths
 	}
-	if job.Time.Zone.Value != "" {
-		zone, err := time.LoadLocation(job.Time.Zone.Value)
-		if err != nil {
-			p.add(job.Time.Zone.Pos, "use a name of the IANA database: Asia/Kolkata, UTC", "unknown zone %q", job.Time.Zone.Value)
-		} else {
-			r.zone = zone
-		}
+	if zone, err := time.LoadLocation(job.Time.Zone.Value); err == nil { // the parser reports the others
+		r.zone = zone
 	}
 	r.resolveSchema(p)
 	r.resolvePartition(p)
@@ -108,6 +103,7 @@ func (a *app) resolve(job *jobs.Job, p *problems) *resolved {
 		}
 	}
 	r.resolveRules(p)
+	resolveCatalog(job, p)
 	r.source = resolveSource(job, p)
 	r.sinks = resolveSinks(r, p)
 	r.loads = resolveLoads(r, p)
@@ -139,11 +135,8 @@ func (r *resolved) resolveSchema(p *problems) {
 				field.Zone = r.Time.Zone.Value
 			}
 		}
-		if _, err := schemas.ParseLayout(field.Format); field.Format != "" && err != nil {
+		if _, err := schemas.LayoutFor(t.Kind, field.Format); field.Format != "" && err != nil {
 			p.add(f.Format.Pos, "formats are strftime codes: %Y-%m-%d %H:%M:%S", "column %s: %v", f.Name.Value, err)
-		}
-		if _, err := time.LoadLocation(field.Zone); err != nil {
-			p.add(f.Zone.Pos, "use a name of the IANA database: Asia/Kolkata, UTC", "column %s: unknown zone %q", f.Name.Value, field.Zone)
 		}
 		r.decoder.Fields = append(r.decoder.Fields, field)
 	}
@@ -151,11 +144,7 @@ func (r *resolved) resolveSchema(p *problems) {
 
 // resolvePartition checks partition_by; dt is the column that lake makes.
 func (r *resolved) resolvePartition(p *problems) {
-	by := r.Table.PartitionBy
-	if len(by) == 0 && r.Time.Field.Value != "" {
-		by = []jobs.Text{{Value: ingest.DateColumn, Pos: r.Time.Field.Pos}}
-	}
-	for _, text := range by {
+	for _, text := range r.Table.PartitionBy {
 		part, err := table.ParsePartition(text.Value)
 		if err != nil {
 			p.add(text.Pos, "write dt, a column, hour(ts), day(ts) or bucket(16, user_id)", "%v", err)

@@ -120,12 +120,15 @@ func dictionaryLoses(at position, added, rows, size, rival int) bool {
 	if at.last {
 		return size >= rival
 	}
-	return added > rows*94/100
+	return rows >= judged && added > rows*94/100
 }
+
+// judged is how many values a page must have to tell how they repeat.
+const judged = 1024
 
 // stops reports whether a dictionary does not earn its keep any more.
 func stops(at position, added, rows, entryBytes int) bool {
-	return entryBytes > maxDictionary || !at.first && added > rows*9/10
+	return entryBytes > maxDictionary || !at.first && rows >= judged && added > rows*9/10
 }
 
 func (v *ints[T]) dictionary(dst []byte) ([]byte, int) {

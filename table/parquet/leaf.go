@@ -137,10 +137,14 @@ func fill(s []uint8, x uint8) {
 func (l *leaf) pageBytes() int { return l.values.pageBytes() + len(l.def) + len(l.rep) }
 
 func (l *leaf) heldBytes() int64 {
-	return l.held + int64(l.values.heldBytes()+cap(l.def)+cap(l.rep)+cap(l.pages)*pageOverhead)
+	return leafOverhead + l.held + int64(l.values.heldBytes()+cap(l.def)+cap(l.rep)+cap(l.pages)*pageOverhead)
 }
 
-const pageOverhead = 160 // a page struct and its bounds
+// What the structs take, about.
+const (
+	leafOverhead = 512
+	pageOverhead = 160
+)
 
 // endPage encodes the page being filled, the chunk's last one or not.
 func (l *leaf) endPage(c codec, s *scratch, last bool) error {

@@ -76,7 +76,7 @@ func requireBound(t *testing.T, typ pq.Type, bound, value pq.Value, side int) {
 	t.Helper()
 	k := compareValues(typ, bound, value)
 	require.True(t, k == 0 || k == side, "%v is no bound of %v", bound, value)
-	if typ.Kind() == pq.ByteArray {
+	if typ.Kind() == pq.ByteArray && bytes.TrimLeft(bound.ByteArray(), "\xff") != nil { // above 0xff… nothing short lies
 		require.LessOrEqual(t, len(bound.ByteArray()), max(boundBytes, len(value.ByteArray())))
 	}
 }

@@ -180,7 +180,7 @@ func (w *Writer) count() {
 	}
 }
 
-// Buffered is the memory held, in bytes: pages being filled, dictionaries, and
+// Buffered is the memory held after the last call, in bytes: pages being filled, dictionaries, and
 // the encoded pages of the row group that is not written yet.
 func (w *Writer) Buffered() int64 { return w.held }
 

@@ -74,8 +74,11 @@ func TestRandomFilesReadBackEqual(t *testing.T) {
 				for _, r := range rows {
 					want = append(want, picked{batch, int(r)})
 				}
-				if g.IntN(4) == 0 {
+				switch g.IntN(6) {
+				case 0:
 					require.NoError(t, w.FlushRowGroup())
+				case 1:
+					require.NoError(t, w.EndPages())
 				}
 			}
 			require.EqualValues(t, len(want), w.Rows())
