@@ -7,7 +7,7 @@ PYTHON ?= python3
 
 # The binary, with DuckDB where there is a C compiler.
 build:
-	go build -trimpath -ldflags "-s -w -X main.version=$$(git describe --tags --always --dirty 2>/dev/null || echo unknown)" -o bin/lake ./cmd/lake
+	go build -ldflags "-s -w -X main.version=$$(git describe --tags --always --dirty 2>/dev/null || echo unknown)" -o bin/lake ./cmd/lake
 
 # Events in, Parquet out, compacted, loaded, asked: a warehouse to play with.
 demo: build
