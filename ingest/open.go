@@ -232,7 +232,7 @@ func dates(batch arrow.RecordBatch, column string, clock *schemas.ZoneClock) []i
 
 func (p *pipeline) newWriter() (err error) {
 	p.writer, err = p.Table.NewWriter(table.WriterOptions{
-		Mem: p.Mem, TargetBytes: p.TargetBytes, MemoryBytes: p.Memory / 3, Name: uuid.NewString(),
+		Mem: p.Mem, TargetBytes: p.TargetBytes, MemoryBytes: p.Memory / 4, Name: uuid.NewString(),
 	})
 	if err != nil {
 		return fmt.Errorf("open a writer for %s: %w", p.Table.Name(), err)

@@ -32,7 +32,11 @@ type resolved struct {
 	loads     []loadPlan
 	warehouse string
 	broken    []string // columns whose type is wrong
+	record    int      // bytes that a record may have; a longer one is a dead letter
 }
+
+// maxRecord bounds a record where the memory does not.
+const maxRecord = 16 << 20
 
 // problems collects the errors of a job file.
 type problems struct {
@@ -81,7 +85,7 @@ func (a *app) loadJob(path string) (*resolved, error) {
 }
 
 func (a *app) resolve(job *jobs.Job, p *problems) *resolved {
-	r := &resolved{Job: job, zone: time.UTC, warehouse: a.flags.warehouse}
+	r := &resolved{Job: job, zone: time.UTC, warehouse: a.flags.warehouse, record: min(maxRecord, int(a.flags.memory/64))}
 	if r.warehouse == "" {
 		r.warehouse = job.Resolve("warehouse")
 	}

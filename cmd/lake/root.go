@@ -122,7 +122,7 @@ func (a *app) prepare(cmd *cobra.Command) error {
 	}
 	a.log = slog.New(handler)
 	// What is not Go's heap (DuckDB, mapped code, stacks) gets the rest.
-	debug.SetMemoryLimit(int64(a.flags.memory) / 100 * 80)
+	debug.SetMemoryLimit(int64(a.flags.memory) / 100 * 65)
 	return nil
 }
 

@@ -46,7 +46,7 @@ func sourceKinds() map[string]func(jobs.Adapter) (sourcePlan, error) {
 			var cfg files.Config
 			err := options.Decode(&cfg)
 			return sourcePlan{open: func(a *app, r *resolved, follow bool) (ingest.Source, error) {
-				return files.New(cfg, files.Options{Dir: r.Resolve("."), Follow: follow, Log: a.log})
+				return files.New(cfg, files.Options{Dir: r.Resolve("."), Follow: follow, MaxRecordBytes: r.record, Log: a.log})
 			}}, err
 		},
 		"generate": func(options jobs.Adapter) (sourcePlan, error) {
@@ -83,7 +83,7 @@ func resolveSource(job *jobs.Job, p *problems) sourcePlan {
 
 // newDecoder is the job's decoder.
 func (r *resolved) newDecoder() (decode.Decoder, error) {
-	return json.NewDecoder(r.decoder, json.Options{Mem: memory.DefaultAllocator})
+	return json.NewDecoder(r.decoder, json.Options{Mem: memory.DefaultAllocator, MaxRecordBytes: r.record})
 }
 
 // sinkPlan is a destination of rule answers whose options are checked.
