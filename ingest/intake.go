@@ -27,9 +27,6 @@ var (
 // RecordTime is the time field that stands for the record's own timestamp.
 const RecordTime = "_timestamp"
 
-// DateColumn is the column that lake makes: the event's date in the job's zone.
-const DateColumn = "dt"
-
 // decoded is a batch after its decoder, with the columns that lake makes.
 type decoded struct {
 	source  Batch // its records are gone but for the positions

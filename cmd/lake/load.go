@@ -142,8 +142,8 @@ func (a *app) loadOne(ctx context.Context, r *resolved, t *table.Table, l loadPl
 // dateColumn is the column by whose dates the table is loaded, "" where there is none.
 func (r *resolved) dateColumn() string {
 	for _, p := range r.partition {
-		if p.Source == "dt" {
-			return "dt"
+		if p.Source == table.DateColumn {
+			return table.DateColumn
 		}
 	}
 	return ""

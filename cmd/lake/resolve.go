@@ -139,11 +139,38 @@ func (r *resolved) resolveSchema(p *problems) {
 				field.Zone = r.Time.Zone.Value
 			}
 		}
-		if _, err := schemas.LayoutFor(t.Kind, field.Format); field.Format != "" && err != nil {
+		if err := checkFormat(t, field.Format); err != nil {
 			p.add(f.Format.Pos, "formats are strftime codes: %Y-%m-%d %H:%M:%S", "column %s: %v", f.Name.Value, err)
 		}
 		r.decoder.Fields = append(r.decoder.Fields, field)
 	}
+}
+
+// checkFormat checks a format against what it is for: a column's own values, or
+// those within a list, a map or a struct, which take it over.
+func checkFormat(t schemas.Type, format string) error {
+	var inner []schemas.Field
+	switch {
+	case format == "":
+		return nil
+	case t.Kind.Temporal():
+		_, err := schemas.LayoutFor(t.Kind, format)
+		return err
+	case t.Kind == schemas.List || t.Kind == schemas.Map:
+		inner = []schemas.Field{*t.Elem}
+	case t.Kind == schemas.Struct:
+		inner = t.Fields
+	}
+	for _, f := range inner {
+		if f.Type.Kind < schemas.List && !f.Type.Kind.Temporal() {
+			continue
+		}
+		if err := checkFormat(f.Type, format); err != nil {
+			return err
+		}
+	}
+	_, err := schemas.ParseLayout(format)
+	return err
 }
 
 // resolvePartition checks partition_by; dt is the column that lake makes.
@@ -154,7 +181,7 @@ func (r *resolved) resolvePartition(p *problems) {
 			p.add(text.Pos, "write dt, a column, hour(ts), day(ts) or bucket(16, user_id)", "%v", err)
 			continue
 		}
-		if part.Source == ingest.DateColumn {
+		if part.Source == table.DateColumn {
 			if r.Time.Field.Value == "" {
 				p.add(text.Pos, "say which column is the event's time: time: {field: …, zone: …}", "partition_by dt needs time.field")
 			}
@@ -203,8 +230,8 @@ func (r *resolved) resolveTime(p *problems) {
 			t.Name = r.decoder.Fields[t.Column].Name
 		}
 	}
-	if slices.ContainsFunc(r.partition, func(p table.Partition) bool { return p.Source == ingest.DateColumn }) {
-		t.Made = append(t.Made, schemas.Field{Name: ingest.DateColumn, Type: schemas.Type{Kind: schemas.Date}, Required: true, Doc: "the event's date in " + r.zone.String()})
+	if slices.ContainsFunc(r.partition, func(p table.Partition) bool { return p.Source == table.DateColumn }) {
+		t.Made = append(t.Made, schemas.Field{Name: table.DateColumn, Type: schemas.Type{Kind: schemas.Date}, Required: true, Doc: "the event's date in " + r.zone.String()})
 	}
 	r.time = t
 }
