@@ -76,7 +76,7 @@ func (a *app) openNamed(ctx context.Context, r *resolved, name string) (*opened,
 	if err != nil {
 		err = errors.Join(err, catalog.Close())
 		if errors.Is(err, table.ErrNoTable) {
-			return nil, withCode(exitPerson, fmt.Errorf("there is no table %s in %s\nhint: lake ingest %s makes it", name, r.warehouse, r.Path))
+			return nil, withCode(exitPerson, fmt.Errorf("%w: %s in %s\nhint: lake ingest %s makes it", table.ErrNoTable, name, r.warehouse, r.Path))
 		}
 		return nil, err
 	}

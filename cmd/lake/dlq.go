@@ -66,8 +66,7 @@ type letter struct {
 // letters calls each for every dead letter of the job until it returns false.
 func (a *app) letters(ctx context.Context, r *resolved, each func(letter) bool) (err error) {
 	t, err := a.openNamed(ctx, r, r.letterTable())
-	var missing *coded
-	if errors.As(err, &missing) && strings.Contains(err.Error(), r.letterTable()) {
+	if errors.Is(err, table.ErrNoTable) {
 		return nil // there was none yet
 	}
 	if err != nil {

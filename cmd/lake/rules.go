@@ -59,6 +59,16 @@ func (r *resolved) chosen(names []string) ([]tally.Rule, error) {
 	return out, nil
 }
 
+// loadRules reads a job and chooses rules of it.
+func (a *app) loadRules(job string, names []string) (*resolved, []tally.Rule, error) {
+	r, err := a.loadJob(job)
+	if err != nil {
+		return nil, nil, err
+	}
+	chosen, err := r.chosen(names)
+	return r, chosen, err
+}
+
 type ruleLine struct {
 	Name  string   `json:"name"`
 	Emit  string   `json:"emit"`
@@ -76,11 +86,7 @@ func newRulesShow(a *app) *cobra.Command {
 		Example: "  lake rules show jobs/nobroker.yaml possible_broker",
 		Args:    jobAndRules,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := a.loadJob(args[0])
-			if err != nil {
-				return err
-			}
-			chosen, err := r.chosen(args[1:])
+			r, chosen, err := a.loadRules(args[0], args[1:])
 			if err != nil {
 				return err
 			}
@@ -124,11 +130,7 @@ over the table where lake load puts it.`,
 		Example: "  lake rules sql jobs/nobroker.yaml possible_broker --dialect duckdb",
 		Args:    jobAndRules,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := a.loadJob(args[0])
-			if err != nil {
-				return err
-			}
-			chosen, err := r.chosen(args[1:])
+			r, chosen, err := a.loadRules(args[0], args[1:])
 			if err != nil {
 				return err
 			}
@@ -186,11 +188,7 @@ the rule's columns.`,
 }
 
 func (a *app) runRules(ctx context.Context, job string, names []string, o rulesRunOptions) (err error) {
-	r, err := a.loadJob(job)
-	if err != nil {
-		return err
-	}
-	chosen, err := r.chosen(names)
+	r, chosen, err := a.loadRules(job, names)
 	if err != nil {
 		return err
 	}

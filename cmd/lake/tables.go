@@ -41,6 +41,18 @@ func oneTable(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// onTable runs a command on the table that its argument names.
+func (a *app) onTable(run func(context.Context, *table.Table) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) (err error) {
+		t, _, err := a.openArg(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, t.Close()) }()
+		return run(cmd.Context(), t.Table)
+	}
+}
+
 type tableLine struct {
 	Name     string `json:"name"`
 	Rows     int64  `json:"rows"`
@@ -144,13 +156,8 @@ func newTablesShow(a *app) *cobra.Command {
 		Long:    "Show prints a table's columns with their types, how it is partitioned, and how large it is.",
 		Example: "  lake tables show jobs/nobroker.yaml",
 		Args:    oneTable,
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			t, _, err := a.openArg(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, t.Close()) }()
-			line, err := summarize(cmd.Context(), t.Table)
+		RunE: a.onTable(func(ctx context.Context, t *table.Table) error {
+			line, err := summarize(ctx, t)
 			if err != nil {
 				return err
 			}
@@ -162,7 +169,7 @@ func newTablesShow(a *app) *cobra.Command {
 				out.PartitionBy = append(out.PartitionBy, p.String())
 			}
 			return a.report(out, func(w io.Writer) { printShow(w, out) })
-		},
+		}),
 	}
 }
 
@@ -201,12 +208,7 @@ func newTablesHistory(a *app) *cobra.Command {
 		Long:    "History lists the snapshots that a table still has, oldest first. scan --snapshot reads one of them.",
 		Example: "  lake tables history jobs/nobroker.yaml",
 		Args:    oneTable,
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			t, _, err := a.openArg(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, t.Close()) }()
+		RunE: a.onTable(func(ctx context.Context, t *table.Table) error {
 			lines := []historyLine{}
 			for _, s := range t.Snapshots() {
 				number := func(key string) int64 {
@@ -226,7 +228,7 @@ func newTablesHistory(a *app) *cobra.Command {
 				}
 				g.print(w)
 			})
-		},
+		}),
 	}
 }
 
@@ -245,13 +247,8 @@ func newTablesFiles(a *app) *cobra.Command {
 		Long:    "Files lists the data files of a snapshot, by default the newest: exactly what a reader without Iceberg may read.",
 		Example: "  lake tables files jobs/nobroker.yaml --output json",
 		Args:    oneTable,
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			t, _, err := a.openArg(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, t.Close()) }()
-			files, err := t.Files(cmd.Context(), table.FileFilter{Snapshot: snapshot})
+		RunE: a.onTable(func(ctx context.Context, t *table.Table) error {
+			files, err := t.Files(ctx, table.FileFilter{Snapshot: snapshot})
 			if err != nil {
 				return err
 			}
@@ -270,7 +267,7 @@ func newTablesFiles(a *app) *cobra.Command {
 				}
 				g.print(w)
 			})
-		},
+		}),
 	}
 	cmd.Flags().Int64Var(&snapshot, "snapshot", 0, "of this snapshot (lake tables history lists them)")
 	return cmd
