@@ -53,7 +53,8 @@ type checkpoint struct {
 	Answers []answerPart `json:"answers,omitempty"`
 	Letters section      `json:"letters"`
 
-	data []byte // the whole file
+	data []byte // the sections
+	file []byte // the whole file, until it is written
 }
 
 // Identity is what a job may not change between two runs without a new pipeline.
@@ -62,6 +63,8 @@ type Identity struct {
 	Zone        string   `json:"zone,omitempty"`
 	TimeField   string   `json:"time_field,omitempty"`
 	PartitionBy []string `json:"partition_by,omitempty"`
+	// PartitionedBy are the columns that decide a record's source partition.
+	PartitionedBy []string `json:"partitioned_by,omitempty"`
 }
 
 // Totals counts over a pipeline's life.

@@ -93,7 +93,7 @@ func TestTakeoversRace(t *testing.T) {
 			require.NoError(t, err)
 			next := base
 			next.Epoch, next.CommitID = base.Epoch+1, base.CommitID+string(rune('a'+i))
-			wg.Go(func() { _, errs[i] = h.Commit(t.Context(), Commit{Record: next, Base: base}) })
+			wg.Go(func() { _, errs[i] = h.Commit(t.Context(), oneStep(next, base)) })
 		}
 		wg.Wait()
 		won := 0
@@ -122,7 +122,7 @@ func TestOwnersOfDifferentPipelinesRace(t *testing.T) {
 			next := base
 			next.Pipeline, next.Shard, next.Epoch = string(rune('a'+i)), "all", 1
 			next.Seq, next.CommitID = int64(n+1), string(rune('a'+i))+string(rune('0'+n))
-			batches = append(batches, Commit{Record: next, Base: base, Files: []dataFile{writeEvents(t, tbl, day, int64(100*i+n))}})
+			batches = append(batches, oneStep(next, base, writeEvents(t, tbl, day, int64(100*i+n))))
 			base = next
 		}
 		wg.Go(func() {
@@ -335,7 +335,7 @@ func TestLineage(t *testing.T) {
 
 	// Another pipeline's commit over the rollback does not heal it.
 	base := Record{}
-	_, err = tbl.Commit(t.Context(), Commit{Base: base, Record: Record{Pipeline: "q", Shard: "all", Epoch: 1, CommitID: "q1"}})
+	_, err = tbl.Commit(t.Context(), oneStep(Record{Pipeline: "q", Shard: "all", Epoch: 1, CommitID: "q1"}, base))
 	require.NoError(t, err)
 	tbl = load(t, c, "shop.events")
 	require.NoError(t, tbl.CheckLineage("q", "all"))
@@ -392,9 +392,60 @@ func TestCommitChecksItsRecord(t *testing.T) {
 		"lower epoch": {Pipeline: "p", Shard: "all", Epoch: 1, Seq: 6, CommitID: "d"},
 		"seq jumps":   {Pipeline: "p", Shard: "all", Epoch: 2, Seq: 7, CommitID: "d"},
 	} {
-		_, err := tbl.Commit(t.Context(), Commit{Record: r, Base: base})
+		_, err := tbl.Commit(t.Context(), oneStep(r, base))
 		require.Error(t, err, name)
 	}
-	_, err := tbl.Commit(t.Context(), Commit{Record: Record{Pipeline: "p", Shard: "all", Epoch: 2, Seq: 6, CommitID: "d"}, Base: base})
+	_, err := tbl.Commit(t.Context(), oneStep(Record{Pipeline: "p", Shard: "all", Epoch: 2, Seq: 6, CommitID: "d"}, base))
 	require.ErrorIs(t, err, ErrRecordMissing)
+}
+
+// One owner of two shards moves both in one snapshot; a takeover of one of them
+// fences the whole late commit.
+func TestCommitOfSeveralShards(t *testing.T) {
+	c, _ := newEvents(t)
+	tbl := load(t, c, "shop.events")
+	step := func(shard string, epoch, seq int64, id string, base Record) Step {
+		r := base
+		r.Pipeline, r.Shard, r.Epoch, r.Seq, r.CommitID = "p", shard, epoch, seq, id
+		return Step{Record: r, Base: base}
+	}
+	taken, err := tbl.Commit(t.Context(), Commit{Steps: []Step{step("Events/0", 1, 0, "take", Record{}), step("Events/1", 1, 0, "take", Record{})}})
+	require.NoError(t, err)
+	require.Len(t, taken, 2)
+	both, err := tbl.Commit(t.Context(), Commit{
+		Steps: []Step{step("Events/0", 1, 1, "both", taken[0]), step("Events/1", 1, 1, "both", taken[1])},
+		Files: []dataFile{writeEvents(t, tbl, day, 1, 2)},
+	})
+	require.NoError(t, err)
+	require.Len(t, tbl.Snapshots(), 2)
+	require.Equal(t, []int64{1, 1, 2, 2}, []int64{both[0].Seq, both[1].Seq, both[0].Ordinal, both[1].Ordinal})
+
+	other := load(t, c, "shop.events")
+	_, err = other.Commit(t.Context(), Commit{Steps: []Step{step("Events/1", 2, 1, "theirs", both[1])}})
+	require.NoError(t, err)
+	late := Commit{
+		Steps: []Step{step("Events/0", 1, 2, "late", both[0]), step("Events/1", 1, 2, "late", both[1])},
+		Files: []dataFile{writeEvents(t, tbl, day, 3)},
+	}
+	_, err = tbl.Commit(t.Context(), late)
+	require.ErrorIs(t, err, ErrFenced)
+	require.ErrorContains(t, err, "shard Events/1")
+	require.NotContains(t, err.Error(), "shard Events/0")
+	now := load(t, c, "shop.events")
+	first, _, err := now.Record("p", "Events/0")
+	require.NoError(t, err)
+	require.Equal(t, int64(1), first.Seq, "neither shard moved")
+	require.Equal(t, []int64{1, 2}, ids(t, now, ScanOptions{}))
+	for _, shard := range []string{"Events/0", "Events/1"} {
+		require.NoError(t, now.CheckLineage("p", shard))
+	}
+	for _, wrong := range []Commit{
+		{},
+		{Steps: []Step{step("a", 1, 1, "x", Record{}), step("a", 1, 1, "x", Record{})}},
+		{Steps: []Step{step("a", 1, 1, "x", Record{}), step("b", 1, 1, "y", Record{})}},
+	} {
+		_, err := tbl.Commit(t.Context(), wrong)
+		require.Error(t, err)
+		require.NotErrorIs(t, err, ErrFenced)
+	}
 }

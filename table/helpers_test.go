@@ -152,6 +152,11 @@ type owner struct {
 	record Record
 }
 
+// oneStep is a commit that moves one shard.
+func oneStep(record, base Record, files ...iceberg.DataFile) Commit {
+	return Commit{Steps: []Step{{Record: record, Base: base}}, Files: files}
+}
+
 // takeOver reads the record through its own handle and raises the epoch.
 func takeOver(t *testing.T, c *Catalog, name string) *owner {
 	t.Helper()
@@ -161,21 +166,22 @@ func takeOver(t *testing.T, c *Catalog, name string) *owner {
 	require.NoError(t, o.table.CheckLineage("p", "all"))
 	next := base
 	next.Pipeline, next.Shard, next.Epoch, next.CommitID = "p", "all", base.Epoch+1, uuid.NewString()
-	o.record, err = o.table.Commit(t.Context(), Commit{Record: next, Base: base})
+	records, err := o.table.Commit(t.Context(), oneStep(next, base))
 	require.NoError(t, err)
+	o.record = records[0]
 	return o
 }
 
 func (o *owner) next(files ...iceberg.DataFile) Commit {
 	next := o.record
 	next.Seq, next.CommitID, next.Blob = o.record.Seq+1, uuid.NewString(), fmt.Sprintf("%020d.ckpt", o.record.Seq+1)
-	return Commit{Record: next, Base: o.record, Files: files}
+	return oneStep(next, o.record, files...)
 }
 
 func (o *owner) commit(ctx context.Context, files ...iceberg.DataFile) error {
-	r, err := o.table.Commit(ctx, o.next(files...))
+	records, err := o.table.Commit(ctx, o.next(files...))
 	if err == nil {
-		o.record = r
+		o.record = records[0]
 	}
 	return err
 }

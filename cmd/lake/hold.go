@@ -1,18 +1,23 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
+// errHeld says that another run holds the job.
+var errHeld = errors.New("another run holds the job")
+
 // hold takes the job's lock in its warehouse, so that a second run of the same
-// job on this host ends at once. The kernel lets go of it when the process ends,
-// however it ends. It is a courtesy: what protects the table is the epoch in its
-// record.
-func (a *app) hold(r *resolved) (*os.File, error) {
+// job on this host ends at once, or with wait stands by. Runs that share their
+// source share the lock. The kernel lets go of it when the process ends, however
+// it ends. It is a courtesy: what protects the table is the epoch in its record.
+func (a *app) hold(ctx context.Context, r *resolved, wait bool) (*os.File, error) {
 	folder := filepath.Join(r.warehouse, "locks")
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return nil, fmt.Errorf("make the warehouse: %w", err)
@@ -21,12 +26,24 @@ func (a *app) hold(r *resolved) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock job %s: %w", r.Name.Value, err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		defer f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, withCode(exitHeld, fmt.Errorf("another run holds job %s (%s)\nhint: wait for it, or give a job of another kind another name", r.Name.Value, f.Name()))
+	how := syscall.LOCK_EX
+	if r.keys != nil {
+		how = syscall.LOCK_SH
+	}
+	err = lock(f, how)
+	if errors.Is(err, errHeld) && wait {
+		a.log.Info("another run holds the job; standing by", "job", r.Name.Value)
+		err = standBy(ctx, func() error { return lock(f, how) })
+	}
+	if err != nil {
+		err = errors.Join(err, f.Close())
+		if errors.Is(err, errHeld) {
+			return nil, withCode(exitHeld, fmt.Errorf("job %s: %w (%s)\nhint: wait for it, let this run stand by with --standby, or give a job of another kind another name", r.Name.Value, err, f.Name()))
 		}
 		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+	}
+	if r.keys != nil {
+		return f, nil
 	}
 	// Who looks finds the process; the lock itself is the kernel's.
 	if err := f.Truncate(0); err != nil {
@@ -36,6 +53,32 @@ func (a *app) hold(r *resolved) (*os.File, error) {
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
 	}
 	return f, nil
+}
+
+// lock takes a lock on a file, or fails at once with errHeld.
+func lock(f *os.File, how int) error {
+	err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return errHeld
+	}
+	return err
+}
+
+// standBy tries until it does not fail with errHeld, or ctx ends.
+func standBy(ctx context.Context, try func() error) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		err := try()
+		if !errors.Is(err, errHeld) {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // isHeld reports whether a run on this host holds the job.
@@ -48,8 +91,8 @@ func (a *app) isHeld(r *resolved) (bool, error) {
 		return false, err
 	}
 	defer f.Close()
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
+	err = lock(f, syscall.LOCK_EX) // let go of at once, by Close
+	if errors.Is(err, errHeld) {
 		return true, nil
 	}
 	return false, err

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const sharedJob = `version: 1
+name: shared
+source: {kafka: {brokers: ["${BROKERS}"], topics: [Events], partitioned_by: [user], session_timeout: 6s}}
+schema: {n: int64!, user: int64!}
+table: {name: s.events}
+commit: {interval: 200ms}
+compact: {auto: false}
+rules:
+  crossed:
+    sql: SELECT user, COUNT(*) AS c, MAX(n) AS latest FROM events GROUP BY user HAVING c >= 20
+    to: [{kafka: {topic: crossed}}]
+`
+
+// follower is a lake that follows the job's source.
+type follower struct {
+	cmd *exec.Cmd
+	err bytes.Buffer
+}
+
+func follow(t *testing.T, dir string, env ...string) *follower {
+	f := &follower{cmd: exec.Command("lake", "ingest", "--follow", "--log-level", "debug", "job.yaml")}
+	f.cmd.Dir, f.cmd.Env, f.cmd.Stderr = dir, append(os.Environ(), env...), &f.err
+	require.NoError(t, f.cmd.Start())
+	t.Cleanup(func() {
+		_ = f.cmd.Process.Kill()
+		_ = f.cmd.Wait()
+		if t.Failed() {
+			t.Logf("a follower said:\n%s", f.err.String())
+		}
+	})
+	return f
+}
+
+func (f *follower) end(t *testing.T, how syscall.Signal) {
+	require.NoError(t, f.cmd.Process.Signal(how))
+	err := f.cmd.Wait()
+	if how == syscall.SIGTERM {
+		require.NoError(t, err, f.err.String())
+	}
+}
+
+// sharedRig is a topic of four partitions and a model of what the job makes of it.
+type sharedRig struct {
+	t        *testing.T
+	dir      string
+	brokers  []string
+	producer *kgo.Client
+	sent     int64
+	counts   map[int64]int
+	crossed  []string // answers to come
+}
+
+func newSharedRig(t *testing.T) *sharedRig {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(4, "Events"), kfake.SeedTopics(2, "crossed"))
+	require.NoError(t, err)
+	t.Cleanup(cluster.Close)
+	r := &sharedRig{t: t, dir: t.TempDir(), brokers: cluster.ListenAddrs(), counts: map[int64]int{}}
+	r.producer, err = kgo.NewClient(kgo.SeedBrokers(r.brokers...), kgo.DefaultProduceTopic("Events"))
+	require.NoError(t, err)
+	t.Cleanup(r.producer.Close)
+	t.Setenv("BROKERS", r.brokers[0])
+	require.NoError(t, os.WriteFile(filepath.Join(r.dir, "job.yaml"), []byte(sharedJob), 0o644))
+	return r
+}
+
+// send produces records of users that take turns.
+func (r *sharedRig) send(n int) {
+	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	defer cancel()
+	for range n {
+		r.sent++
+		user := r.sent * 7 % 61
+		if r.counts[user]++; r.counts[user] == 20 {
+			r.crossed = append(r.crossed, fmt.Sprintf(`{"user":%d,"c":20,"latest":%d}`, user, r.sent))
+		}
+		record := &kgo.Record{Key: strconv.AppendInt(nil, user, 10), Value: fmt.Appendf(nil, `{"n":%d,"user":%d}`, r.sent, user)}
+		require.NoError(r.t, r.producer.ProduceSync(ctx, record).FirstErr())
+	}
+}
+
+// landed waits until all that was sent is in the table.
+func (r *sharedRig) landed() {
+	deadline := time.Now().Add(time.Minute)
+	var said string
+	for time.Now().Before(deadline) {
+		said = lakeOutput(r.t, r.dir, "status", "job.yaml", "--output", "json")
+		var status struct{ Totals struct{ Records int64 } }
+		require.NoError(r.t, json.Unmarshal([]byte(said), &status), said)
+		if status.Totals.Records == r.sent {
+			return
+		}
+	}
+	require.Fail(r.t, "not all records landed", said)
+}
+
+func (r *sharedRig) check() {
+	var got []int64
+	for line := range strings.Lines(lakeOutput(r.t, r.dir, "tables", "scan", "job.yaml", "--columns", "n", "--format", "jsonl")) {
+		var row struct{ N int64 }
+		require.NoError(r.t, json.Unmarshal([]byte(line), &row))
+		got = append(got, row.N)
+	}
+	slices.Sort(got)
+	want := make([]int64, r.sent)
+	for i := range want {
+		want[i] = int64(i + 1)
+	}
+	require.Equal(r.t, want, got, "each record is one row")
+	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	defer cancel()
+	_, answers := committed(ctx, r.t, r.brokers, "crossed", len(r.crossed))
+	slices.Sort(answers)
+	slices.Sort(r.crossed)
+	require.Equal(r.t, r.crossed, answers, "each answer is there once")
+}
+
+// TestSeveralProcesses: processes come, go and are killed; each record lands
+// once and each group answers once, wherever its partition is at the time.
+func TestSeveralProcesses(t *testing.T) {
+	r := newSharedRig(t)
+	first := follow(t, r.dir)
+	r.send(500)
+	r.landed()
+	second := follow(t, r.dir)
+	r.send(500)
+	r.landed()
+	first.end(t, syscall.SIGKILL)
+	r.send(500)
+	third := follow(t, r.dir)
+	r.landed()
+	second.end(t, syscall.SIGTERM)
+	r.send(500)
+	r.landed()
+	third.end(t, syscall.SIGTERM)
+	require.Contains(t, second.err.String(), "took over", "the second process had a part")
+	require.Contains(t, lakeOutput(t, r.dir, "ingest", "job.yaml"), "0 records in", "nothing is read twice")
+	r.check()
+}
+
+// TestFixedShares: tasks of a job that runs as several have each their part.
+func TestFixedShares(t *testing.T) {
+	r := newSharedRig(t)
+	r.send(800)
+	for _, index := range []string{"1", "0"} {
+		cmd := exec.Command("lake", "ingest", "job.yaml")
+		cmd.Dir, cmd.Env = r.dir, append(os.Environ(), "CLOUD_RUN_TASK_COUNT=2", "CLOUD_RUN_TASK_INDEX="+index)
+		said, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", said)
+		require.NotContains(t, string(said), "800 records in")
+		require.NotContains(t, string(said), " 0 records in")
+	}
+	r.landed()
+	r.check()
+}
