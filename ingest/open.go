@@ -72,8 +72,15 @@ func (p *pipeline) takeOver(ctx context.Context, names []string) error {
 		next := s.record
 		next.Version, next.Pipeline, next.Shard = table.RecordVersion, p.Pipeline, name
 		next.Epoch, next.CommitID, next.SourceID, next.Partitions = s.record.Epoch+1, id, p.Job.Source, max(partitions, s.record.Partitions)
+		if s.anew { // whoever comes before the reset is done must not go on from the old state
+			next.Blob, next.Section, next.SHA256 = "", "", ""
+		}
 		c.Steps = append(c.Steps, table.Step{Record: next, Base: base})
 		taken = append(taken, s)
+	}
+	moves, err := p.resolveReset(taking, taken)
+	if err != nil {
+		return err
 	}
 	after, err := p.Table.Commit(taking, c)
 	if err != nil {
@@ -91,10 +98,11 @@ func (p *pipeline) takeOver(ctx context.Context, names []string) error {
 			return err
 		}
 	}
-	if p.Reset != "" {
-		if err := p.reset(ctx, taken); err != nil {
-			return err
-		}
+	for i, to := range moves {
+		s := taken[i]
+		p.Log.Warn("offsets are reset", "pipeline", p.Pipeline, "shard", s.name, "from", s.offsets.String(), "to", to.String())
+		s.offsets = to
+		s.moved()
 	}
 	for _, s := range taken {
 		maps.Copy(positions, s.offsets)
@@ -212,7 +220,16 @@ func (s *shard) find(ctx context.Context) (base table.Record, err error) {
 	default:
 		return record, err
 	}
-	if !found || record.Blob == "" {
+	switch {
+	case !found:
+		return record, nil
+	case record.Blob == "" && record.Seq > 0:
+		s.anew = true
+		if p.Reset == "" {
+			return record, fmt.Errorf("pipeline %s, shard %s: a reset of its offsets was begun and not finished: run again with --reset-offsets", p.Pipeline, s.name)
+		}
+		return record, nil
+	case record.Blob == "":
 		return record, nil
 	}
 	if s.last, err = readCheckpoint(ctx, s.blobs, record.Blob, record.SHA256); err != nil {
@@ -241,29 +258,35 @@ func (s *shard) unchanged() error {
 	return nil
 }
 
-// reset moves the offsets to where a person wants them. Seqs go on.
-func (p *pipeline) reset(ctx context.Context, shards []*shard) error {
+// resolveReset is where a person wants the shards' offsets to be; nil: where they are.
+func (p *pipeline) resolveReset(ctx context.Context, shards []*shard) ([]Offsets, error) {
+	if p.Reset == "" {
+		return nil, nil
+	}
 	from, ok := p.source.(Resetter)
 	if !ok && p.Reset != "earliest" {
-		return fmt.Errorf("reset offsets to %s: a %s source can be read from its beginning (earliest), no more", p.Reset, p.SourceKind)
+		return nil, fmt.Errorf("reset offsets to %s: a %s source can be read from its beginning (earliest), no more", p.Reset, p.SourceKind)
 	}
-	for _, s := range shards {
+	moves := make([]Offsets, len(shards))
+	for i, s := range shards {
+		moves[i] = Offsets{}
+		if !ok {
+			continue
+		}
 		var names []string
 		if p.shared != nil {
 			names = []string{s.name}
 		}
-		to := Offsets{}
-		if ok {
-			var err error
-			if to, err = from.Resolve(ctx, p.Reset, names, s.offsets); err != nil {
-				return fmt.Errorf("reset offsets to %s: %w", p.Reset, err)
-			}
+		now := Offsets{}
+		if s.last != nil {
+			now = s.last.Offsets
 		}
-		p.Log.Warn("offsets are reset", "pipeline", p.Pipeline, "shard", s.name, "from", s.offsets.String(), "to", to.String())
-		s.offsets = to
-		s.moved()
+		var err error
+		if moves[i], err = from.Resolve(ctx, p.Reset, names, now); err != nil {
+			return nil, fmt.Errorf("reset offsets to %s: %w", p.Reset, err)
+		}
 	}
-	return nil
+	return moves, nil
 }
 
 // restore makes the rules' state and the offsets those of the last commit.

@@ -95,9 +95,15 @@ func (l *lines) Close() error { return nil }
 type recorder struct {
 	got     []string // "seq rule column=value …"
 	failing bool
+	closed  bool // Open fails
 }
 
-func (r *recorder) Open(context.Context, string, string, int64) (int64, error) { return -1, nil }
+func (r *recorder) Open(context.Context, string, string, int64) (int64, error) {
+	if r.closed {
+		return -1, errors.New("the sink is closed")
+	}
+	return -1, nil
+}
 
 func (r *recorder) Deliver(_ context.Context, d load.Delivery) error {
 	if r.failing {
