@@ -3,7 +3,7 @@
 GOLANGCI_LINT = v2.15.0
 PYTHON ?= python3
 
-.PHONY: build demo test lint bench clean
+.PHONY: build demo test lint bench services-kafka services-postgres clean
 
 # The binary, with DuckDB where there is a C compiler.
 build:
@@ -26,6 +26,11 @@ lint:
 # The same work done by lake and by DuckDB, side by side.
 bench: build .venv/ready
 	go run ./bench -lake bin/lake -python .venv/bin/python
+
+# Real servers without Docker, until Ctrl-C: services/ starts them, for the tests too.
+# Several at once: go run ./services/up kafka postgres
+services-kafka services-postgres: services-%:
+	go run ./services/up $*
 
 .venv/ready: bench/requirements.txt
 	$(PYTHON) -m venv .venv

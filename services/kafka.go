@@ -1,0 +1,281 @@
+package services
+
+import (
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// KafkaVersion is the broker's. Newer ones (4.4.0) do not resolve.
+const KafkaVersion = "3.9.1"
+
+//go:embed kafka.pom.xml
+var kafkaPOM []byte
+
+const mavenCopy = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
+
+// The C1 compiler alone halves the start and moves as many records.
+var kafkaJVM = []string{"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"}
+
+// Kafka is one broker that is its own controller, without authentication or
+// TLS. It takes about 3 s and 330 MB. Its methods may be called at the same time.
+type Kafka struct {
+	home    home
+	java    string
+	jars    string // classpath
+	port    int
+	cluster string // id
+
+	mu sync.Mutex
+	p  *process
+}
+
+// StartKafka starts a broker and waits until it answers; topics are made at
+// their first use, with four partitions. The caller closes it.
+func StartKafka(ctx context.Context, o Options) (*Kafka, error) {
+	k, err := startKafka(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("start Kafka: %w", err)
+	}
+	return k, nil
+}
+
+func startKafka(ctx context.Context, o Options) (*Kafka, error) {
+	java, err := tool("java", "openjdk-17-jre-headless")
+	if err != nil {
+		return nil, err
+	}
+	jars, err := installKafka(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	for attempt := 1; ; attempt++ {
+		h, err := newHome("kafka", o)
+		if err != nil {
+			return nil, err
+		}
+		k := &Kafka{home: h, java: java, jars: filepath.Join(jars, "*")}
+		err = k.first(ctx, o.Settings)
+		if err == nil {
+			return k, nil
+		}
+		// Another process may have taken a port in between.
+		taken := strings.Contains(err.Error(), "Address already in use")
+		err = errors.Join(err, k.Close())
+		if !taken || attempt == 3 || !h.temporary {
+			return nil, err
+		}
+	}
+}
+
+// installKafka returns the folder of the jars.
+func installKafka(ctx context.Context, o Options) (string, error) {
+	cache, err := cacheFolder()
+	if err != nil {
+		return "", err
+	}
+	return install(ctx, cache, "kafka-"+KafkaVersion, o, func(ctx context.Context, folder string) error {
+		mvn, err := tool("mvn", "maven")
+		if err != nil {
+			return err
+		}
+		build, err := os.MkdirTemp("", "lake-kafka-pom-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(build)
+		if err := os.WriteFile(filepath.Join(build, "pom.xml"), kafkaPOM, 0o644); err != nil {
+			return err
+		}
+		// -C: a jar that is not the one of its checksum fails.
+		if _, err := output(ctx, identity{}, build, nil, mvn, "-q", "-B", "-ntp", "-C", mavenCopy, "-DincludeScope=runtime", "-DoutputDirectory="+folder); err != nil {
+			return err
+		}
+		_, err = os.Stat(filepath.Join(folder, "kafka_2.13-"+KafkaVersion+".jar"))
+		return err
+	})
+}
+
+// first formats the folder and starts the broker.
+func (k *Kafka) first(ctx context.Context, settings map[string]string) error {
+	ports, err := freePorts(2)
+	if err != nil {
+		return err
+	}
+	k.port = ports[0]
+	id := make([]byte, 16)
+	if _, err := rand.Read(id); err != nil {
+		return err
+	}
+	id[0] &= 0x7f // an id that begins with a dash would be read as an option
+	k.cluster = base64.RawURLEncoding.EncodeToString(id)
+	if err := os.WriteFile(k.file("server.properties"), properties(k.home.dir, ports, settings), 0o644); err != nil {
+		return err
+	}
+	if err := os.WriteFile(k.file("log4j.properties"), []byte(kafkaLog), 0o644); err != nil {
+		return err
+	}
+	formatting, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	args := append([]string{k.java, "-Xmx128m"}, kafkaJVM...)
+	args = append(args, "-Dlog4j.configuration=file:"+k.file("log4j.properties"), "-cp", k.jars,
+		"kafka.tools.StorageTool", "format", "-t", k.cluster, "-c", k.file("server.properties"))
+	if _, err := output(formatting, identity{}, k.home.dir, nil, args...); err != nil {
+		return err
+	}
+	return k.start(ctx)
+}
+
+const kafkaLog = `log4j.rootLogger=WARN, out
+log4j.appender.out=org.apache.log4j.ConsoleAppender
+log4j.appender.out.layout=org.apache.log4j.PatternLayout
+log4j.appender.out.layout.ConversionPattern=[%d] %p %m (%c)%n
+log4j.logger.kafka.server.KafkaRaftServer=INFO
+`
+
+// properties are the broker's settings: one node, so nothing is replicated.
+func properties(dir string, ports []int, settings map[string]string) []byte {
+	address, controller := fmt.Sprint("127.0.0.1:", ports[0]), fmt.Sprint("127.0.0.1:", ports[1])
+	all := map[string]string{
+		"process.roles":                            "broker,controller",
+		"node.id":                                  "1",
+		"controller.quorum.voters":                 "1@" + controller,
+		"listeners":                                "PLAINTEXT://" + address + ",CONTROLLER://" + controller,
+		"advertised.listeners":                     "PLAINTEXT://" + address,
+		"listener.security.protocol.map":           "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+		"inter.broker.listener.name":               "PLAINTEXT",
+		"controller.listener.names":                "CONTROLLER",
+		"log.dirs":                                 filepath.Join(dir, "data"),
+		"num.partitions":                           "4",
+		"offsets.topic.replication.factor":         "1",
+		"offsets.topic.num.partitions":             "4",
+		"transaction.state.log.replication.factor": "1",
+		"transaction.state.log.min.isr":            "1",
+		"transaction.state.log.num.partitions":     "4",
+		"group.initial.rebalance.delay.ms":         "0",
+		"auto.create.topics.enable":                "true",
+		// A killed broker is let in again when its session is over: 9 s, by default.
+		"broker.session.timeout.ms":    "2000",
+		"broker.heartbeat.interval.ms": "300",
+	}
+	maps.Copy(all, settings)
+	var b strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		fmt.Fprintf(&b, "%s=%s\n", key, all[key])
+	}
+	return []byte(b.String())
+}
+
+func (k *Kafka) file(name string) string { return filepath.Join(k.home.dir, name) }
+
+// start starts the broker on its data.
+func (k *Kafka) start(ctx context.Context) error {
+	args := append([]string{k.java, "-Xms256m", "-Xmx768m"}, kafkaJVM...)
+	args = append(args, "-Dlog4j.configuration=file:"+k.file("log4j.properties"), "-cp", k.jars, "kafka.Kafka", k.file("server.properties"))
+	p, err := start(command{args: args, dir: k.home.dir, log: k.Log(), death: syscall.SIGKILL})
+	if err != nil {
+		return err
+	}
+	k.p = p
+	return await(ctx, p, k.answers)
+}
+
+// answers is nil once the broker serves: that it has the id given to it shows
+// that nobody else listens there.
+func (k *Kafka) answers(ctx context.Context) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(k.Brokers()...), kgo.DisableClientMetrics(),
+		kgo.RetryTimeout(time.Second), kgo.DialTimeout(time.Second))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	meta, err := kadm.NewClient(client).BrokerMetadata(ctx)
+	if err != nil {
+		return err
+	}
+	if meta.Cluster != k.cluster {
+		return fmt.Errorf("port %d has cluster %q, not this one's %q: Address already in use", k.port, meta.Cluster, k.cluster)
+	}
+	if len(meta.Brokers) == 0 {
+		return errors.New("the broker is not registered yet")
+	}
+	return nil
+}
+
+// Brokers are the addresses to connect to, host:port.
+func (k *Kafka) Brokers() []string { return []string{"127.0.0.1:" + strconv.Itoa(k.port)} }
+
+// Log is the path of the broker's log.
+func (k *Kafka) Log() string { return k.home.log() }
+
+// PID is the broker's process, while it runs.
+func (k *Kafka) PID() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.p.pid
+}
+
+// Kill ends the broker with SIGKILL; its data stay. Restart brings it back.
+func (k *Kafka) Kill() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.p.kill()
+}
+
+// Restart stops the broker, cleanly where it runs, starts it on the same port
+// and data, and waits until it answers.
+func (k *Kafka) Restart(ctx context.Context) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := errors.Join(k.p.stop(syscall.SIGTERM, 30*time.Second), k.start(ctx)); err != nil {
+		return fmt.Errorf("restart Kafka: %w", err)
+	}
+	return nil
+}
+
+// Suspend stops the broker with SIGSTOP: its connections stay and nobody answers.
+func (k *Kafka) Suspend() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.p.signal(syscall.SIGSTOP)
+}
+
+// Resume lets a suspended broker go on.
+func (k *Kafka) Resume() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.p.signal(syscall.SIGCONT)
+}
+
+// Close stops the broker, and removes its data where Options.Dir was "".
+func (k *Kafka) Close() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var err error
+	if k.p != nil {
+		if k.home.temporary { // nobody reads its data any more
+			err = k.p.kill()
+		} else {
+			err = k.p.stop(syscall.SIGTERM, 30*time.Second)
+		}
+	}
+	if err := errors.Join(err, k.home.remove()); err != nil {
+		return fmt.Errorf("stop Kafka: %w", err)
+	}
+	return nil
+}

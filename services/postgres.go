@@ -1,0 +1,246 @@
+package services
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// postgresUser owns the databases.
+const postgresUser = "lake"
+
+// Postgres is a PostgreSQL server with one user, who has a password. Its
+// methods may be called at the same time.
+type Postgres struct {
+	home     home
+	programs postgresPrograms
+	as       identity
+	port     int
+	password string
+	settings []string
+
+	mu sync.Mutex
+	p  *process
+}
+
+// StartPostgres starts a server and waits until it answers: an installed one
+// (/usr/lib/postgresql), else Debian's packages in the cache folder. PostgreSQL
+// refuses to run as root, so root runs it as another user. The caller closes it.
+func StartPostgres(ctx context.Context, o Options) (*Postgres, error) {
+	s, err := startPostgres(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("start PostgreSQL: %w", err)
+	}
+	return s, nil
+}
+
+func startPostgres(ctx context.Context, o Options) (*Postgres, error) {
+	programs, err := findPostgres(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return startPostgresWith(ctx, programs, o)
+}
+
+func startPostgresWith(ctx context.Context, programs postgresPrograms, o Options) (*Postgres, error) {
+	as, err := unprivileged()
+	if err != nil {
+		return nil, err
+	}
+	for attempt := 1; ; attempt++ {
+		h, err := newHome("postgres", o)
+		if err != nil {
+			return nil, err
+		}
+		s := &Postgres{home: h, programs: programs, as: as, password: rand.Text()}
+		for _, key := range slices.Sorted(maps.Keys(o.Settings)) {
+			s.settings = append(s.settings, "-c", key+"="+o.Settings[key])
+		}
+		err = s.first(ctx)
+		if err == nil {
+			return s, nil
+		}
+		taken := strings.Contains(err.Error(), "Address already in use")
+		err = errors.Join(err, s.Close())
+		if !taken || attempt == 3 || !h.temporary {
+			return nil, err
+		}
+	}
+}
+
+// unprivileged is who runs the server where this process is root's: PostgreSQL's
+// own user where there is one.
+func unprivileged() (identity, error) {
+	if os.Geteuid() != 0 {
+		return identity{}, nil
+	}
+	for _, name := range []string{"postgres", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, err := strconv.ParseUint(u.Uid, 10, 32)
+		if err != nil {
+			return identity{}, err
+		}
+		gid, err := strconv.ParseUint(u.Gid, 10, 32)
+		if err != nil {
+			return identity{}, err
+		}
+		return identity{&syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}, nil
+	}
+	return identity{}, errors.New("root may not run it, and there is no user postgres or nobody: run this as another user")
+}
+
+// first makes the databases and starts the server.
+func (s *Postgres) first(ctx context.Context) error {
+	ports, err := freePorts(1)
+	if err != nil {
+		return err
+	}
+	s.port = ports[0]
+	secret := filepath.Join(s.home.dir, "password")
+	if err := os.WriteFile(secret, []byte(s.password), 0o600); err != nil {
+		return err
+	}
+	if u := s.as.user; u != nil {
+		if err := errors.Join(os.Chown(s.home.dir, int(u.Uid), int(u.Gid)), os.Chown(secret, int(u.Uid), int(u.Gid))); err != nil {
+			return err
+		}
+	}
+	making, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	if _, err := output(making, s.as, "/", s.programs.env, s.programs.initdb, "-D", s.data(), "-U", postgresUser, "--pwfile", secret,
+		"-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync"); err != nil {
+		return err
+	}
+	return errors.Join(os.Remove(secret), s.start(ctx))
+}
+
+func (s *Postgres) data() string { return filepath.Join(s.home.dir, "data") }
+
+func (s *Postgres) start(ctx context.Context) error {
+	args := []string{s.programs.postgres, "-D", s.data(), "-c", "listen_addresses=127.0.0.1", "-c", "port=" + strconv.Itoa(s.port),
+		"-c", "unix_socket_directories=", "-c", "jit=off", "-c", "shared_buffers=32MB"}
+	p, err := start(command{
+		args: append(args, s.settings...), env: s.programs.env, dir: "/", log: s.Log(), as: s.as,
+		death: syscall.SIGQUIT, // ends its children too
+	})
+	if err != nil {
+		return err
+	}
+	s.p = p
+	return await(ctx, p, func(ctx context.Context) error {
+		conn, err := pgx.Connect(ctx, s.URL()) // the password is this server's alone
+		if err != nil {
+			return err
+		}
+		return conn.Close(ctx)
+	})
+}
+
+// URL is the address with user and password, postgres://…, of a database that
+// is empty at first.
+func (s *Postgres) URL() string { return s.url("postgres") }
+
+func (s *Postgres) url(database string) string {
+	u := url.URL{Scheme: "postgres", User: url.UserPassword(postgresUser, s.password),
+		Host: "127.0.0.1:" + strconv.Itoa(s.port), Path: "/" + database, RawQuery: "sslmode=disable"}
+	return u.String()
+}
+
+// CreateDatabase makes one more database and returns its URL.
+func (s *Postgres) CreateDatabase(ctx context.Context, name string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, s.URL())
+	if err != nil {
+		return "", fmt.Errorf("create database %s: %w", name, err)
+	}
+	_, err = conn.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
+	if err := errors.Join(err, conn.Close(ctx)); err != nil {
+		return "", fmt.Errorf("create database %s: %w", name, err)
+	}
+	return s.url(name), nil
+}
+
+// Log is the path of the server's log.
+func (s *Postgres) Log() string { return s.home.log() }
+
+// PID is the server's first process, while it runs.
+func (s *Postgres) PID() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.p.pid
+}
+
+// Kill ends the server with SIGKILL; its data stay. Its children, one a
+// connection, end by themselves a moment later. Restart brings it back.
+func (s *Postgres) Kill() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.p.kill()
+}
+
+// Restart stops the server, cutting its connections, starts it on the same port
+// and data, and waits until it answers.
+func (s *Postgres) Restart(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.p.stop(syscall.SIGINT, 30*time.Second); err != nil {
+		return fmt.Errorf("restart PostgreSQL: %w", err)
+	}
+	for {
+		err := s.start(ctx)
+		if err == nil {
+			return nil
+		}
+		// The children of a killed server hold its memory until they ended.
+		if !strings.Contains(err.Error(), "pre-existing shared memory block") || ctx.Err() != nil {
+			return fmt.Errorf("restart PostgreSQL: %w", err)
+		}
+	}
+}
+
+// Suspend stops the server with SIGSTOP, children that serve connections apart:
+// new connections hang.
+func (s *Postgres) Suspend() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.p.signal(syscall.SIGSTOP)
+}
+
+// Resume lets a suspended server go on.
+func (s *Postgres) Resume() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.p.signal(syscall.SIGCONT)
+}
+
+// Close stops the server, and removes its data where Options.Dir was "".
+func (s *Postgres) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var err error
+	if s.p != nil {
+		err = s.p.stop(syscall.SIGINT, 30*time.Second)
+	}
+	if err := errors.Join(err, s.home.remove()); err != nil {
+		return fmt.Errorf("stop PostgreSQL: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,147 @@
+// Package services starts real servers without Docker, for tests and for trying
+// things out: Kafka (one KRaft broker) and PostgreSQL. What a server needs is
+// fetched once from the package registries, pinned, into the user's cache
+// folder. A server listens on 127.0.0.1 at ports that are free, keeps its data
+// in a folder of its own, and ends with the process that started it, also
+// where that is killed.
+package services
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+// Options say where a server lies and how it is set.
+type Options struct {
+	// Dir holds data and log: an empty folder or one to be made. "" is a temporary
+	// folder, removed by Close.
+	Dir string
+	// Log is told of what takes its time (downloads) in lines; nil for nobody.
+	// The server's own log is a file, see the method Log.
+	Log io.Writer
+	// Settings are added to the server's own (server.properties, postgresql.conf) and win.
+	Settings map[string]string
+}
+
+func (o Options) logf(format string, args ...any) {
+	if o.Log != nil {
+		fmt.Fprintf(o.Log, format+"\n", args...)
+	}
+}
+
+// startLimit bounds a start, installation apart.
+const startLimit = 90 * time.Second
+
+// home is a server's folder.
+type home struct {
+	dir       string
+	temporary bool
+}
+
+// newHome makes the folder of the options ready.
+func newHome(name string, o Options) (home, error) {
+	if o.Dir == "" {
+		dir, err := os.MkdirTemp("", "lake-"+name+"-")
+		return home{dir, true}, err
+	}
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return home{}, err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return home{}, err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return home{}, err
+	}
+	if len(entries) > 0 {
+		return home{}, fmt.Errorf("folder %s is not empty: choose another one", dir)
+	}
+	return home{dir, false}, nil
+}
+
+func (h home) remove() error {
+	if !h.temporary {
+		return nil
+	}
+	return os.RemoveAll(h.dir)
+}
+
+func (h home) log() string { return filepath.Join(h.dir, "server.log") }
+
+// freePorts are n ports that nobody listens at. Another process may take one
+// before the server does: a start that fails is tried again with others.
+func freePorts(n int) ([]int, error) {
+	var ports []int
+	for range n {
+		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp4", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close() // all are held until all are known
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	return ports, nil
+}
+
+// missingTool is a program that has to be installed by hand.
+type missingTool struct {
+	name, debian string
+}
+
+func (m *missingTool) Error() string {
+	return fmt.Sprintf("%s is not installed: install it (Debian: apt-get install %s)", m.name, m.debian)
+}
+
+// tool finds a program, or says what to install.
+func tool(name, debian string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", &missingTool{name, debian}
+	}
+	return path, nil
+}
+
+// await asks again and again until the server answers, died or the context ends.
+func await(ctx context.Context, p *process, ask func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		one, end := context.WithTimeout(ctx, 5*time.Second)
+		err := ask(one)
+		end()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-p.done:
+			return fmt.Errorf("it ended (%w): %s", p.ended(), tail(p.log))
+		case <-ctx.Done():
+			return fmt.Errorf("it does not answer (%w): %s", errors.Join(context.Cause(ctx), err), tail(p.log))
+		case <-tick.C:
+		}
+	}
+}
+
+// tail is the end of a log, for an error.
+func tail(file string) string {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err.Error()
+	}
+	const most = 2000
+	if len(data) > most {
+		data = data[len(data)-most:]
+	}
+	return "its log ends with:\n" + string(data)
+}

@@ -1,0 +1,152 @@
+// Package servicetest gives tests a real server: a test that needs one which
+// cannot be started skips with a line that says why, and fails where CI=true.
+package servicetest
+
+import (
+	"context"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"lake/services"
+)
+
+// installAndStart bounds a start, which may have to download the server.
+const installAndStart = 10 * time.Minute
+
+// Kafka starts a broker for the test and stops it at the test's end.
+func Kafka(t testing.TB, o services.Options) *services.Kafka {
+	t.Helper()
+	return one(t, "Kafka", o, services.StartKafka)
+}
+
+// Postgres starts a PostgreSQL for the test and stops it at the test's end.
+func Postgres(t testing.TB, o services.Options) *services.Postgres {
+	t.Helper()
+	return one(t, "PostgreSQL", o, services.StartPostgres)
+}
+
+type server interface {
+	Close() error
+	Log() string
+}
+
+func one[S server](t testing.TB, name string, o services.Options, start func(context.Context, services.Options) (S, error)) S {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), installAndStart)
+	defer cancel()
+	s, err := start(ctx, o)
+	missing(t, name, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			showLog(t, name, s.Log())
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// missing ends a test whose server did not start.
+func missing(t testing.TB, name string, err error) {
+	t.Helper()
+	switch {
+	case err == nil:
+	case os.Getenv("CI") == "true":
+		t.Fatalf("%s is needed where CI=true: %v", name, err)
+	default:
+		t.Skipf("%s cannot be started here: %v", name, err)
+	}
+}
+
+// showLog prints the end of a server's log.
+func showLog(t testing.TB, name, path string) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Logf("log of %s: %v", name, err)
+		return
+	}
+	const most = 4000
+	t.Logf("log of %s ends with:\n%s", name, data[max(0, len(data)-most):])
+}
+
+// Shared are servers that all tests of a test binary use, each started by the
+// first test that asks for it:
+//
+//	var servers servicetest.Shared
+//
+//	func TestMain(m *testing.M) { goleak.VerifyTestMain(servers.Around(m)) }
+//
+// Tests must not stop it and name their topics and databases differently.
+type Shared struct {
+	kafka    lazy[*services.Kafka]
+	postgres lazy[*services.Postgres]
+}
+
+type lazy[S server] struct {
+	once sync.Once
+	s    S
+	err  error
+	up   bool
+}
+
+func (l *lazy[S]) get(t testing.TB, name string, start func(context.Context, services.Options) (S, error)) S {
+	t.Helper()
+	l.once.Do(func() {
+		// Not the test's context: the server outlives it.
+		ctx, cancel := context.WithTimeout(context.Background(), installAndStart)
+		defer cancel()
+		l.s, l.err = start(ctx, services.Options{})
+		l.up = l.err == nil
+	})
+	missing(t, name, l.err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			showLog(t, name, l.s.Log())
+		}
+	})
+	return l.s
+}
+
+func (l *lazy[S]) close() error {
+	if !l.up {
+		return nil
+	}
+	return l.s.Close()
+}
+
+// Kafka is the broker of all tests.
+func (s *Shared) Kafka(t testing.TB) *services.Kafka {
+	t.Helper()
+	return s.kafka.get(t, "Kafka", services.StartKafka)
+}
+
+// Postgres is the PostgreSQL of all tests.
+func (s *Shared) Postgres(t testing.TB) *services.Postgres {
+	t.Helper()
+	return s.postgres.get(t, "PostgreSQL", services.StartPostgres)
+}
+
+// Tests is what Around wraps: *testing.M.
+type Tests interface{ Run() int }
+
+// Around runs the tests and stops the servers after them.
+func (s *Shared) Around(m Tests) Tests { return around{s, m} }
+
+type around struct {
+	s *Shared
+	m Tests
+}
+
+func (a around) Run() int {
+	code := a.m.Run()
+	for _, err := range []error{a.s.kafka.close(), a.s.postgres.close()} {
+		if err != nil {
+			println(err.Error())
+			code = max(code, 1)
+		}
+	}
+	return code
+}

@@ -1,0 +1,143 @@
+// Command up starts real servers and stops them at Ctrl-C:
+//
+//	go run ./services/up kafka postgres
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"lake/services"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "up:", err)
+		os.Exit(1)
+	}
+}
+
+// server is one that runs, and what to say of it.
+type server struct {
+	Name    string `json:"name"`
+	Address string `json:"address"`
+	Log     string `json:"log"`
+	PID     int    `json:"pid"`
+	stop    func() error
+}
+
+// starters is the only map from a name to a server.
+var starters = map[string]func(context.Context, services.Options) (server, error){
+	"kafka": func(ctx context.Context, o services.Options) (server, error) {
+		k, err := services.StartKafka(ctx, o)
+		if err != nil {
+			return server{}, err
+		}
+		return server{"kafka", strings.Join(k.Brokers(), ","), k.Log(), k.PID(), k.Close}, nil
+	},
+	"postgres": func(ctx context.Context, o services.Options) (server, error) {
+		p, err := services.StartPostgres(ctx, o)
+		if err != nil {
+			return server{}, err
+		}
+		return server{"postgres", p.URL(), p.Log(), p.PID(), p.Close}, nil
+	},
+}
+
+// settings collects -set key=value.
+type settings map[string]string
+
+func (s settings) String() string { return fmt.Sprint(map[string]string(s)) }
+
+func (s settings) Set(text string) error {
+	key, value, ok := strings.Cut(text, "=")
+	if !ok {
+		return errors.New("write key=value")
+	}
+	s[key] = value
+	return nil
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+	flags := flag.NewFlagSet("up", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	output := flags.String("output", "text", "text, or json: one line an object once it answers")
+	dir := flags.String("dir", "", "folder of data and log, kept; a temporary one, removed at the end, if empty (one server only)")
+	set := settings{}
+	flags.Var(set, "set", "key=value of the server's configuration (one server only)")
+	flags.Usage = func() {
+		fmt.Fprintln(stderr, "usage: up [flags] kafka | postgres ...")
+		flags.PrintDefaults()
+	}
+	names, err := parse(flags, args)
+	if err != nil {
+		return err
+	}
+	if len(names) == 0 {
+		flags.Usage()
+		return errors.New("name a server: kafka, postgres")
+	}
+	if *output != "text" && *output != "json" {
+		return fmt.Errorf("--output %s: write text or json", *output)
+	}
+	if len(names) > 1 && (*dir != "" || len(set) > 0) {
+		return errors.New("--dir and --set go with one server")
+	}
+	var running []server
+	defer func() {
+		for _, s := range slices.Backward(running) {
+			err = errors.Join(err, s.stop())
+		}
+	}()
+	for _, name := range names {
+		begin, ok := starters[name]
+		if !ok {
+			return fmt.Errorf("server %s is not known: kafka, postgres", name)
+		}
+		s, err := begin(ctx, services.Options{Dir: *dir, Log: stderr, Settings: set})
+		if err != nil {
+			return err
+		}
+		running = append(running, s)
+		if *output == "json" {
+			err = json.NewEncoder(stdout).Encode(s)
+		} else {
+			_, err = fmt.Fprintf(stdout, "%-10s %s\n%-10s log %s\n", s.Name, s.Address, "", s.Log)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if *output == "text" {
+		fmt.Fprintln(stdout, "Ctrl-C stops them.")
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// parse takes flags before, between and after the names.
+func parse(flags *flag.FlagSet, args []string) ([]string, error) {
+	var names []string
+	for {
+		if err := flags.Parse(args); err != nil {
+			return nil, err
+		}
+		if flags.NArg() == 0 {
+			return names, nil
+		}
+		names = append(names, flags.Arg(0))
+		args = flags.Args()[1:]
+	}
+}
