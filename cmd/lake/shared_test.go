@@ -16,13 +16,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 const sharedJob = `version: 1
-name: shared
-source: {kafka: {brokers: ["${BROKERS}"], topics: [Events], partitioned_by: [user], session_timeout: 6s}}
+name: ${TOPIC}
+source: {kafka: {brokers: ["${BROKERS}"], topics: ["${TOPIC}"], partitioned_by: [user], session_timeout: 6s}}
 schema: {n: int64!, user: int64!}
 table: {name: s.events}
 commit: {interval: 200ms}
@@ -30,7 +29,7 @@ compact: {auto: false}
 rules:
   crossed:
     sql: SELECT user, COUNT(*) AS c, MAX(n) AS latest FROM events GROUP BY user HAVING c >= 20
-    to: [{kafka: {topic: crossed}}]
+    to: [{kafka: {topic: "${TOPIC}-crossed"}}]
 `
 
 // follower is a lake that follows the job's source.
@@ -66,20 +65,22 @@ type sharedRig struct {
 	t        *testing.T
 	dir      string
 	brokers  []string
+	topic    string
 	producer *kgo.Client
 	sent     int64
 	counts   map[int64]int
 	crossed  []string // answers to come
 }
 
-func newSharedRig(t *testing.T) *sharedRig {
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(4, "Events"), kfake.SeedTopics(2, "crossed"))
-	require.NoError(t, err)
-	t.Cleanup(cluster.Close)
-	r := &sharedRig{t: t, dir: t.TempDir(), brokers: cluster.ListenAddrs(), counts: map[int64]int{}}
-	r.producer, err = kgo.NewClient(kgo.SeedBrokers(r.brokers...), kgo.DefaultProduceTopic("Events"))
+func newSharedRig(t *testing.T, brokers []string, topic string) *sharedRig {
+	createTopics(t, brokers, 4, topic)
+	createTopics(t, brokers, 2, topic+"-crossed")
+	r := &sharedRig{t: t, dir: t.TempDir(), brokers: brokers, topic: topic, counts: map[int64]int{}}
+	var err error
+	r.producer, err = kgo.NewClient(kgo.SeedBrokers(r.brokers...), kgo.DefaultProduceTopic(topic))
 	require.NoError(t, err)
 	t.Cleanup(r.producer.Close)
+	t.Setenv("TOPIC", topic)
 	t.Setenv("BROKERS", r.brokers[0])
 	require.NoError(t, os.WriteFile(filepath.Join(r.dir, "job.yaml"), []byte(sharedJob), 0o644))
 	return r
@@ -96,23 +97,33 @@ func (r *sharedRig) send(n int) {
 			r.crossed = append(r.crossed, fmt.Sprintf(`{"user":%d,"c":20,"latest":%d}`, user, r.sent))
 		}
 		record := &kgo.Record{Key: strconv.AppendInt(nil, user, 10), Value: fmt.Appendf(nil, `{"n":%d,"user":%d}`, r.sent, user)}
-		require.NoError(r.t, r.producer.ProduceSync(ctx, record).FirstErr())
+		r.producer.Produce(ctx, record, func(_ *kgo.Record, err error) {
+			if err != nil {
+				r.t.Error(err)
+			}
+		})
 	}
+	require.NoError(r.t, r.producer.Flush(ctx))
 }
 
 // landed waits until all that was sent is in the table.
 func (r *sharedRig) landed() {
 	deadline := time.Now().Add(time.Minute)
-	var said string
+	var said []byte
 	for time.Now().Before(deadline) {
-		said = lakeOutput(r.t, r.dir, "status", "job.yaml", "--output", "json")
+		cmd := exec.Command("lake", "status", "job.yaml", "--output", "json")
+		cmd.Dir = r.dir
+		var err error
+		if said, err = cmd.CombinedOutput(); err != nil {
+			continue // there is no table yet
+		}
 		var status struct{ Totals struct{ Records int64 } }
-		require.NoError(r.t, json.Unmarshal([]byte(said), &status), said)
+		require.NoError(r.t, json.Unmarshal(said, &status), "%s", said)
 		if status.Totals.Records == r.sent {
 			return
 		}
 	}
-	require.Fail(r.t, "not all records landed", said)
+	require.Failf(r.t, "not all records landed", "%s", said)
 }
 
 func (r *sharedRig) check() {
@@ -130,7 +141,7 @@ func (r *sharedRig) check() {
 	require.Equal(r.t, want, got, "each record is one row")
 	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
 	defer cancel()
-	_, answers := committed(ctx, r.t, r.brokers, "crossed", len(r.crossed))
+	_, answers := committed(ctx, r.t, r.brokers, r.topic+"-crossed", len(r.crossed))
 	slices.Sort(answers)
 	slices.Sort(r.crossed)
 	require.Equal(r.t, r.crossed, answers, "each answer is there once")
@@ -138,8 +149,10 @@ func (r *sharedRig) check() {
 
 // TestSeveralProcesses: processes come, go and are killed; each record lands
 // once and each group answers once, wherever its partition is at the time.
-func TestSeveralProcesses(t *testing.T) {
-	r := newSharedRig(t)
+func TestSeveralProcesses(t *testing.T) { onKafka(t, testSeveralProcesses) }
+
+func testSeveralProcesses(t *testing.T, brokers []string) {
+	r := newSharedRig(t, brokers, "several")
 	first := follow(t, r.dir)
 	r.send(500)
 	r.landed()
@@ -160,8 +173,10 @@ func TestSeveralProcesses(t *testing.T) {
 }
 
 // TestFixedShares: tasks of a job that runs as several have each their part.
-func TestFixedShares(t *testing.T) {
-	r := newSharedRig(t)
+func TestFixedShares(t *testing.T) { onKafka(t, testFixedShares) }
+
+func testFixedShares(t *testing.T, brokers []string) {
+	r := newSharedRig(t, brokers, "fixed")
 	r.send(800)
 	for _, index := range []string{"1", "0"} {
 		cmd := exec.Command("lake", "ingest", "job.yaml")
