@@ -245,7 +245,7 @@ func (s *shard) unchanged() error {
 		was.Source = is.Source
 	}
 	for _, each := range []Changed{
-		{"the source", was.Source, is.Source},
+		{theSource, was.Source, is.Source},
 		{"time.zone", was.Zone, is.Zone},
 		{"time.field", was.TimeField, is.TimeField},
 		{"table.partition_by", strings.Join(was.PartitionBy, ", "), strings.Join(is.PartitionBy, ", ")},

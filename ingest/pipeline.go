@@ -137,8 +137,14 @@ func (e *TooManyBad) Error() string {
 // Changed says that the job differs from what its table was filled with.
 type Changed struct{ What, Was, Is string }
 
+const theSource = "the source"
+
 func (e *Changed) Error() string {
-	return fmt.Sprintf("%s was %s and is now %s: the rows that are there were made with the old one; give the job another name and table, or change it back", e.What, e.Was, e.Is)
+	mend := "give the job another name and table, or change it back"
+	if e.What == theSource {
+		mend += "; a topic that was made anew is read on with --reset-offsets"
+	}
+	return fmt.Sprintf("%s was %s and is now %s: the rows that are there were made with the old one; %s", e.What, e.Was, e.Is, mend)
 }
 
 // pipeline is a session: from taking shards over to letting go of them. One

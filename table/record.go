@@ -168,14 +168,14 @@ func (t *Table) CheckLineage(pipeline, shard string) error {
 	if !found {
 		for _, each := range s.ice.Metadata().Snapshots() {
 			if each.Summary != nil && each.Summary.Properties[recordKey(pipeline, shard)] != "" {
-				return fmt.Errorf("table %s, pipeline %s: %w, though snapshot %d has its rows: restore the property %s, or give the pipeline another name and table",
+				return fmt.Errorf("table %s, pipeline %s: %w, though snapshot %d has its rows: restore the property %s, or say where to go on with --reset-offsets",
 					t.name, pipeline, ErrRecordMissing, each.SnapshotID, recordKey(pipeline, shard))
 			}
 		}
 		return nil
 	}
 	rolledBack := func(why string) error {
-		return fmt.Errorf("table %s, pipeline %s: %w: commit %d (seq %d) %s; rows behind it are missing and would not be read again: roll the table forward, or start over with another pipeline and table name",
+		return fmt.Errorf("table %s, pipeline %s: %w: commit %d (seq %d) %s; rows behind it are missing and would not be read again: roll the table forward, or say where to go on with --reset-offsets",
 			t.name, pipeline, ErrRolledBack, r.Ordinal, r.Seq, why)
 	}
 	if len(ancestry) == 0 {

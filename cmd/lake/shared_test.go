@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -187,5 +188,40 @@ func testFixedShares(t *testing.T, brokers []string) {
 		require.NotContains(t, string(said), " 0 records in")
 	}
 	r.landed()
+	r.check()
+}
+
+// TestTopicMadeAnew: a topic that was deleted and made again stops the job, until
+// somebody says where to go on.
+func TestTopicMadeAnew(t *testing.T) { onKafka(t, testTopicMadeAnew) }
+
+func testTopicMadeAnew(t *testing.T, brokers []string) {
+	r := newSharedRig(t, brokers, "anew")
+	r.send(40)
+	require.Contains(t, lakeOutput(t, r.dir, "ingest", "job.yaml"), "40 records in = 40 rows landed")
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+	require.NoError(t, err)
+	defer client.Close()
+	_, err = kadm.NewClient(client).DeleteTopic(t.Context(), "anew")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		_, err := kadm.NewClient(client).CreateTopic(t.Context(), 4, 1, nil, "anew")
+		return err == nil
+	}, 30*time.Second, 50*time.Millisecond)
+	again, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.DefaultProduceTopic("anew"))
+	require.NoError(t, err)
+	defer again.Close()
+	r.producer = again
+	r.send(30)
+
+	cmd := exec.Command("lake", "ingest", "job.yaml")
+	cmd.Dir = r.dir
+	said, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	require.ErrorAs(t, err, &exit)
+	require.Equal(t, exitConfig, exit.ExitCode(), "%s", said)
+	require.Contains(t, string(said), "a topic that was made anew is read on with --reset-offsets")
+	require.Contains(t, lakeOutput(t, r.dir, "ingest", "--reset-offsets", "earliest", "job.yaml"), "30 records in = 30 rows landed")
+	require.Contains(t, lakeOutput(t, r.dir, "ingest", "job.yaml"), "0 records in")
 	r.check()
 }

@@ -30,7 +30,7 @@ func (e *PositionError) Error() string {
 }
 
 // ErrRecreated says that a topic was deleted and made anew since it was read.
-var ErrRecreated = errors.New("the topic was deleted and created again: its offsets mean other records; give the job another name and table, or restore the topic")
+var ErrRecreated = errors.New("the topic was deleted and created again: its offsets mean other records; restore the topic, or read the new one on with --reset-offsets earliest")
 
 // Seek goes on behind offsets. Once there are any, a partition that is not in
 // them was added to its topic since, and begins at its first record, whatever
@@ -119,11 +119,11 @@ func (at layout) check(name string, position ingest.Position) error {
 	switch {
 	case position.Next < begin.Offset:
 		e.Reason = fmt.Sprintf("the %d offsets up to %d are gone, by retention or deletion", begin.Offset-position.Next, begin.Offset)
-		e.Hint = "have the lost records restored, or give the job another name and table to begin at what is left; raise the topic's retention"
+		e.Hint = "have the lost records restored, or go on without them with --reset-offsets earliest; raise the topic's retention"
 		return e
 	case position.Next > end.Offset:
 		e.Reason = "it lies behind the end"
-		e.Hint = "the topic was made anew, or lost records when a broker failed, or this is another cluster; give the job another name and table to read it from its beginning"
+		e.Hint = "the topic was made anew, or lost records when a broker failed, or this is another cluster; go on with --reset-offsets latest, or earliest to read all of it (again)"
 		return e
 	}
 	return nil

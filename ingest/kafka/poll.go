@@ -229,7 +229,7 @@ func (s *Source) explain(ctx context.Context, topic string, number int32, err er
 	case errors.As(err, &loss):
 		return &PositionError{Partition: name, Next: loss.ConsumedTo, Begin: loss.ResetTo, End: loss.ResetTo,
 			Reason: "the cluster lost records that were read, when a broker failed",
-			Hint:   "what was read is in the table; give the job another name and table to read what is left"}
+			Hint:   "what was read is in the table; go on with what is left with --reset-offsets earliest, or an offset"}
 	case errors.As(err, &huge):
 		return fmt.Errorf("read %s: %w; hint: a larger --memory allows larger batches", name, err)
 	}

@@ -269,7 +269,7 @@ func TestRetentionPassedThePosition(t *testing.T) {
 	require.ErrorAs(t, err, &position)
 	require.Equal(t, PositionError{Partition: "Events/0", Next: 4, Begin: 7, End: 10, Reason: position.Reason, Hint: position.Hint}, *position)
 	require.EqualError(t, err, "Events/0 at offset 4: the 3 offsets up to 7 are gone, by retention or deletion (it has offsets 7 to 10); "+
-		"hint: have the lost records restored, or give the job another name and table to begin at what is left; raise the topic's retention")
+		"hint: have the lost records restored, or go on without them with --reset-offsets earliest; raise the topic's retention")
 
 	fine := c.source(Options{})
 	require.NoError(t, fine.Seek(t.Context(), ingest.Offsets{"Events/0": {Next: 7, Records: 7}}))
