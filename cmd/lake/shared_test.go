@@ -154,10 +154,9 @@ func TestSeveralProcesses(t *testing.T) { onKafka(t, testSeveralProcesses) }
 
 func testSeveralProcesses(t *testing.T, brokers []string) {
 	r := newSharedRig(t, brokers, "several")
-	first := follow(t, r.dir)
+	first, second := follow(t, r.dir), follow(t, r.dir) // both find an empty warehouse
 	r.send(500)
 	r.landed()
-	second := follow(t, r.dir)
 	r.send(500)
 	r.landed()
 	first.end(t, syscall.SIGKILL)

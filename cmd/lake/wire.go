@@ -351,21 +351,17 @@ func (r *resolved) partitionTexts() []string {
 // ensureTable opens the job's table, makes it, or adds the columns that are new.
 func (a *app) ensureTable(ctx context.Context, r *resolved, catalog *table.Catalog) (*table.Table, error) {
 	name := r.Table.Name.Value
-	t, err := catalog.Load(ctx, name)
-	if errors.Is(err, table.ErrNoTable) {
-		definition := table.Definition{Schema: r.columns, PartitionBy: r.partition}
-		if r.Table.Location.Value != "" {
-			definition.Location = r.location()
-		}
-		t, err = catalog.Create(ctx, name, definition)
-		if err != nil {
-			return nil, fmt.Errorf("make table %s: %w", name, err)
-		}
-		a.log.Debug("made a table", "table", name, "location", t.Location())
-		return t, nil
+	definition := table.Definition{Schema: r.columns, PartitionBy: r.partition}
+	if r.Table.Location.Value != "" {
+		definition.Location = r.location()
 	}
+	t, made, err := loadOrCreate(ctx, catalog, name, definition)
 	if err != nil {
 		return nil, err
+	}
+	if made {
+		a.log.Debug("made a table", "table", name, "location", t.Location())
+		return t, nil
 	}
 	is := make([]string, 0, 2)
 	for _, p := range t.Partitions() {
@@ -389,11 +385,22 @@ func withCodeOf[E error](code int, err error) error {
 
 // ensureLetters opens or makes the dead-letter table.
 func (a *app) ensureLetters(ctx context.Context, r *resolved, catalog *table.Catalog) (*table.Table, error) {
-	t, err := catalog.Load(ctx, r.letterTable())
-	if errors.Is(err, table.ErrNoTable) {
-		return catalog.Create(ctx, r.letterTable(), table.Definition{Schema: ingest.LetterSchema()})
-	}
+	t, _, err := loadOrCreate(ctx, catalog, r.letterTable(), table.Definition{Schema: ingest.LetterSchema()})
 	return t, err
+}
+
+// loadOrCreate opens a table or makes it; another process may be making it, too.
+func loadOrCreate(ctx context.Context, catalog *table.Catalog, name string, definition table.Definition) (t *table.Table, made bool, err error) {
+	if t, err = catalog.Load(ctx, name); !errors.Is(err, table.ErrNoTable) {
+		return t, false, err
+	}
+	if t, err = catalog.Create(ctx, name, definition); err == nil {
+		return t, true, nil
+	}
+	if other, loaded := catalog.Load(ctx, name); loaded == nil {
+		return other, false, nil
+	}
+	return nil, false, fmt.Errorf("make table %s: %w", name, err)
 }
 
 // location is table.location as a URI or an absolute path.
