@@ -169,6 +169,7 @@ func properties(dir string, ports []int, settings map[string]string) []byte {
 		"transaction.state.log.num.partitions":     "4",
 		"group.initial.rebalance.delay.ms":         "0",
 		"auto.create.topics.enable":                "true",
+		"log.retention.ms":                         "-1", // events of years ago stay
 		// A killed broker is let in again when its session is over: 9 s, by default.
 		"broker.session.timeout.ms":    "2000",
 		"broker.heartbeat.interval.ms": "300",

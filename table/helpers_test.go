@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -25,11 +26,65 @@ import (
 	"go.uber.org/goleak"
 
 	"lake/schemas"
+	"lake/services/servicetest"
 	ours "lake/table/parquet"
 )
 
+// servers are started by the first test that needs one.
+var servers servicetest.Shared
+
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(servers.Around(m))
+}
+
+// warehouse is an empty folder and catalog; what opens it is a process of its own.
+type warehouse struct {
+	config CatalogConfig
+	empty  func(*testing.T) CatalogConfig // of the same kind
+}
+
+// another is one more of the kind, for a test within the test.
+func (w warehouse) another(t *testing.T) warehouse { return warehouse{w.empty(t), w.empty} }
+
+// onEachCatalog runs tests on each kind of catalog, each on an empty one.
+func onEachCatalog(t *testing.T, tests map[string]func(*testing.T, warehouse)) {
+	kinds := map[string]func(t *testing.T) CatalogConfig{
+		"sqlite": func(t *testing.T) CatalogConfig { return CatalogConfig{Warehouse: t.TempDir()} },
+		"postgres": func(t *testing.T) CatalogConfig {
+			return CatalogConfig{Warehouse: t.TempDir(), Postgres: newDatabase(t)}
+		},
+	}
+	for kind, config := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			for _, name := range slices.Sorted(maps.Keys(tests)) {
+				t.Run(name, func(t *testing.T) { tests[name](t, warehouse{config(t), config}) })
+			}
+		})
+	}
+}
+
+// newDatabase is the URL of an empty PostgreSQL database.
+func newDatabase(t *testing.T) string {
+	t.Helper()
+	address, err := servers.Postgres(t).CreateDatabase(t.Context(), uuid.NewString())
+	require.NoError(t, err)
+	return address
+}
+
+func (w warehouse) open(t *testing.T) *Catalog {
+	t.Helper()
+	c, err := OpenCatalog(t.Context(), w.config)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	return c
+}
+
+func (w warehouse) events(t *testing.T) (*Catalog, *Table) {
+	t.Helper()
+	c := w.open(t)
+	tbl, err := c.Create(t.Context(), "shop.events", Definition{Schema: eventSchema, PartitionBy: []Partition{{Source: "dt", Transform: "identity", Name: "dt"}}})
+	require.NoError(t, err)
+	return c, tbl
 }
 
 func column(name, kind string, required bool) schemas.Field {
@@ -46,18 +101,12 @@ var eventSchema = schemas.Schema{Fields: []schemas.Field{
 
 func openTest(t *testing.T, root string) *Catalog {
 	t.Helper()
-	c, err := OpenCatalog(t.Context(), CatalogConfig{Warehouse: root})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, c.Close()) })
-	return c
+	return warehouse{config: CatalogConfig{Warehouse: root}}.open(t)
 }
 
 func newEvents(t *testing.T) (*Catalog, *Table) {
 	t.Helper()
-	c := openTest(t, t.TempDir())
-	tbl, err := c.Create(t.Context(), "shop.events", Definition{Schema: eventSchema, PartitionBy: []Partition{{Source: "dt", Transform: "identity", Name: "dt"}}})
-	require.NoError(t, err)
-	return c, tbl
+	return warehouse{config: CatalogConfig{Warehouse: t.TempDir()}}.events(t)
 }
 
 func load(t *testing.T, c *Catalog, name string) *Table {

@@ -14,20 +14,33 @@ import (
 	"github.com/google/uuid"
 
 	"lake/schemas"
+	"lake/services"
 	"lake/table"
 )
 
 // contention counts the commits, each with one file of 1,000 rows, that several
 // processes make on one table: what the race on the head costs.
-func contention(ctx context.Context, o *options) error {
-	fmt.Printf("| processes | SQLite commits/s |\n|--:|--:|\n")
+func contention(ctx context.Context, o *options) (err error) {
+	server, err := services.StartPostgres(ctx, services.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.Close()) }()
+	fmt.Printf("| processes | SQLite commits/s | PostgreSQL commits/s |\n|--:|--:|--:|\n")
 	for _, processes := range []int{1, 2, 4, 8} {
-		config := table.CatalogConfig{Warehouse: filepath.Join(o.work, fmt.Sprint("contended-", processes))}
-		rate, err := o.contend(ctx, processes, config)
+		local, err := o.contend(ctx, processes, table.CatalogConfig{Warehouse: filepath.Join(o.work, fmt.Sprint("local-", processes))})
 		if err != nil {
 			return err
 		}
-		fmt.Printf("| %d | %.1f |\n", processes, rate)
+		database, err := server.CreateDatabase(ctx, fmt.Sprint("contended", processes))
+		if err != nil {
+			return err
+		}
+		remote, err := o.contend(ctx, processes, table.CatalogConfig{Warehouse: filepath.Join(o.work, fmt.Sprint("remote-", processes)), Postgres: database})
+		if err != nil {
+			return err
+		}
+		fmt.Printf("| %d | %.1f | %.1f |\n", processes, local, remote)
 	}
 	return nil
 }
@@ -47,7 +60,7 @@ func (o *options) contend(ctx context.Context, processes int, config table.Catal
 	running := make([]*exec.Cmd, processes)
 	said := make([]strings.Builder, processes)
 	for i := range running {
-		running[i] = exec.CommandContext(ctx, o.self, "commit", config.Warehouse, fmt.Sprint("e/", i), o.duration.String())
+		running[i] = exec.CommandContext(ctx, o.self, "commit", config.Warehouse, config.Postgres, fmt.Sprint("e/", i), o.duration.String())
 		running[i].Stdout = &said[i]
 		if err := running[i].Start(); err != nil {
 			return 0, err
@@ -67,17 +80,17 @@ func (o *options) contend(ctx context.Context, processes int, config table.Catal
 	return float64(commits) / o.duration.Seconds(), nil
 }
 
-// commitLoop is one process of contention: commit WAREHOUSE SHARD DURATION. It
+// commitLoop is one process of contention: commit WAREHOUSE POSTGRES SHARD DURATION. It
 // prints how many commits it made.
 func commitLoop(ctx context.Context, args []string) (err error) {
-	if len(args) != 3 {
-		return errors.New("usage: commit WAREHOUSE SHARD DURATION")
+	if len(args) != 4 {
+		return errors.New("usage: commit WAREHOUSE POSTGRES SHARD DURATION")
 	}
-	duration, err := time.ParseDuration(args[2])
+	duration, err := time.ParseDuration(args[3])
 	if err != nil {
 		return err
 	}
-	catalog, err := table.OpenCatalog(ctx, table.CatalogConfig{Warehouse: args[0]})
+	catalog, err := table.OpenCatalog(ctx, table.CatalogConfig{Warehouse: args[0], Postgres: args[1]})
 	if err != nil {
 		return err
 	}
@@ -108,7 +121,7 @@ func commitLoop(ctx context.Context, args []string) (err error) {
 			return err
 		}
 		next := base
-		next.Pipeline, next.Shard, next.Epoch, next.Seq, next.CommitID = "bench", args[1], 1, base.Seq+1, uuid.NewString()
+		next.Pipeline, next.Shard, next.Epoch, next.Seq, next.CommitID = "bench", args[2], 1, base.Seq+1, uuid.NewString()
 		after, err := t.Commit(ctx, table.Commit{Steps: []table.Step{{Record: next, Base: base}}, Files: files})
 		if err != nil {
 			return err

@@ -70,7 +70,7 @@ func exitCode(err error) int {
 		return exitConfig
 	case errors.Is(err, table.ErrFenced), errors.Is(err, kafkasink.ErrFenced):
 		return exitHeld
-	case errors.Is(err, brokers.ErrUnreachable), errors.Is(err, table.ErrCleaned):
+	case errors.Is(err, brokers.ErrUnreachable), errors.Is(err, table.ErrCleaned), table.IsUnavailable(err):
 		return exitRetry
 	case errors.Is(err, brokers.ErrRefused), errors.Is(err, brokers.ErrUnknownTopic):
 		return exitConfig

@@ -3,10 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
-	"syscall"
 	"time"
 
 	"lake/compact"
@@ -27,7 +23,7 @@ func (a *app) upkeep(ctx context.Context, r *resolved, every time.Duration) {
 			return
 		case <-tick.C:
 		}
-		turn, err := a.takeTurn(r)
+		turn, err := r.take(ctx, r.Name.Value+".upkeep", false)
 		if errors.Is(err, errHeld) {
 			continue // another process of the job does it
 		}
@@ -50,17 +46,4 @@ func (a *app) upkeep(ctx context.Context, r *resolved, every time.Duration) {
 			a.log.Error("a rule's recount differs from the stream's answer", "rule", d.Rule, "date", d.Date, "reason", d.Reason)
 		}
 	}
-}
-
-// takeTurn makes this process the one of its host that cares for the job's
-// table, until the file is closed; errHeld: another one does.
-func (a *app) takeTurn(r *resolved) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(r.warehouse, "locks", r.Name.Value+".upkeep"), os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, fmt.Errorf("lock the upkeep of job %s: %w", r.Name.Value, err)
-	}
-	if err := lock(f, syscall.LOCK_EX); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
 }

@@ -241,7 +241,7 @@ func (r *resolved) targetBytes() int64 { return 512 << 20 }
 // calls closeAll.
 func (a *app) pipeline(ctx context.Context, r *resolved, o ingestOptions) (cfg ingest.Config, closeAll func() error, err error) {
 	var closers []func() error
-	closeAll = func() error {
+	all := func() error {
 		var errs []error
 		for _, each := range slices.Backward(closers) {
 			errs = append(errs, each())
@@ -250,7 +250,7 @@ func (a *app) pipeline(ctx context.Context, r *resolved, o ingestOptions) (cfg i
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, closeAll())
+			err = errors.Join(err, all())
 		}
 	}()
 	catalog, err := a.openCatalog(ctx, r)
@@ -287,7 +287,7 @@ func (a *app) pipeline(ctx context.Context, r *resolved, o ingestOptions) (cfg i
 	for _, s := range r.sinks {
 		cfg.Sinks = append(cfg.Sinks, ingest.Sink{Name: s.name, New: func() (load.Sink, error) { return s.open(a, r) }})
 	}
-	return cfg, closeAll, nil
+	return cfg, all, nil
 }
 
 // sessionPatience is how long a run goes on without a commit when what it needs
