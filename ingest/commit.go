@@ -35,7 +35,7 @@ func (p *pipeline) commit(ctx context.Context) error {
 		return fmt.Errorf("commit %s: %w", p.Table.Name(), err)
 	}
 	p.record, p.last = record, c
-	p.chain = p.linkTo(c, record.SHA256)
+	p.chain = c.linkTo(record.SHA256)
 	p.Log.Debug("committed", "table", p.Table.Name(), "seq", record.Seq, "records", p.pending.records, "rows", p.pending.rows,
 		"dead_letters", p.pending.letters, "files", len(files), "took", time.Since(started).Round(time.Millisecond))
 	p.run.Commits++
@@ -59,7 +59,7 @@ func (p *pipeline) commit(ctx context.Context) error {
 func (p *pipeline) checkpoint(ctx context.Context, next *table.Record) (*checkpoint, error) {
 	c := &checkpoint{
 		Version: CheckpointVersion, Pipeline: p.Pipeline, Shard: Shard, Epoch: next.Epoch, Seq: next.Seq, CommitID: next.CommitID,
-		Time: time.Now().UTC(), Job: p.Job, Offsets: p.offsets.clone(), Base: needsBase(p.chain),
+		Time: time.Now().UTC(), Job: p.Job, Offsets: p.offsets.clone(),
 		Mark: Mark{Current: noTime, Largest: noTime},
 	}
 	if p.mark != nil {
@@ -72,22 +72,15 @@ func (p *pipeline) checkpoint(ctx context.Context, next *table.Record) (*checkpo
 	c.Totals.Rows += p.pending.rows
 	c.Totals.DeadLetters += p.pending.letters
 	c.Totals.Commits++
-	if !c.Base {
-		c.Chain = p.chain
-	}
 	var b body
 	for i, t := range p.tallies {
 		if err := p.checkpointRule(c, &b, i); err != nil {
 			return nil, fmt.Errorf("rule %s: %w", p.Rules[i].Name, err)
 		}
 		s := ruleState{Name: p.Rules[i].Name, Fingerprint: fingerprint(p.Rules[i]), Groups: t.Groups(), Bytes: t.Bytes(), Late: t.Late()}
-		if c.Base {
-			s.State = b.add(t.Base)
-		} else {
-			s.State = b.add(t.Delta)
-		}
-		c.Rules = append(c.Rules, s)
+		c.addState(&b, s, t)
 	}
+	c.Chain = c.needed(p.chain)
 	if len(p.letters) > 0 {
 		batch := letterBatch(p.letters, p.SourceKind, c.Seq, p.Mem)
 		defer batch.Release()

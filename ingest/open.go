@@ -101,7 +101,7 @@ func (p *pipeline) restore(ctx context.Context) error {
 		if states, err = p.last.states(ctx, p.Blobs); err != nil {
 			return err
 		}
-		p.chain = p.last.Chain
+		p.chain = p.last.linkTo(p.record.SHA256)
 	}
 	if err := p.newTallies(); err != nil {
 		return err
@@ -117,11 +117,7 @@ func (p *pipeline) restore(ctx context.Context) error {
 			if err := p.rebuild(ctx, r, t); err != nil {
 				return fmt.Errorf("rebuild the state of rule %s from the table: %w", r.Name, err)
 			}
-			p.chain = nil // the next checkpoint is a base
 		}
-	}
-	if p.last != nil {
-		p.chain = p.withLast()
 	}
 	return nil
 }
@@ -137,28 +133,6 @@ func (p *pipeline) newTallies() error {
 		p.tallies = append(p.tallies, t)
 	}
 	return nil
-}
-
-// withLast is the chain for the checkpoint after the last, nil where a rule was rebuilt.
-func (p *pipeline) withLast() []link {
-	for _, r := range p.Rules {
-		if !p.known(r) {
-			return nil
-		}
-	}
-	if len(p.Rules) != len(p.last.Rules) {
-		return nil
-	}
-	return p.linkTo(p.last, p.record.SHA256)
-}
-
-// linkTo is the chain of a checkpoint that follows c.
-func (p *pipeline) linkTo(c *checkpoint, sum string) []link {
-	var bytes int64
-	for _, r := range c.Rules {
-		bytes += r.State.Length
-	}
-	return append(slices.Clone(c.Chain), link{Name: c.name(), SHA256: sum, Bytes: bytes})
 }
 
 // known reports whether the last checkpoint has the rule's state as it is now.

@@ -2,10 +2,7 @@ package ingest
 
 import (
 	"context"
-	"fmt"
 	"time"
-
-	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"lake/rules/tally"
 	"lake/table"
@@ -57,23 +54,11 @@ func ReadState(ctx context.Context, t *table.Table, blobs Blobs, pipeline string
 			}
 		}
 		if r.Known {
-			if r.Stats, err = readStats(rule, parts[rule.Name]); err != nil {
-				return s, false, fmt.Errorf("read the state of rule %s: %w", rule.Name, err)
+			if r.Stats, err = tally.ReadStats(rule, parts[rule.Name]...); err != nil {
+				return s, false, err
 			}
 		}
 		s.Rules = append(s.Rules, r)
 	}
 	return s, true, nil
-}
-
-func readStats(rule tally.Rule, parts [][]byte) (map[int32]tally.DateStats, error) {
-	t, err := tally.New(rule, tally.Options{Mem: memory.DefaultAllocator})
-	if err != nil {
-		return nil, err
-	}
-	defer t.Release()
-	if err := t.Restore(parts...); err != nil {
-		return nil, err
-	}
-	return t.Stats(), nil
 }
