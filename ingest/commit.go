@@ -68,7 +68,7 @@ func (p *pipeline) commit(ctx context.Context) error {
 	offsets := Offsets{}
 	for i, s := range moved {
 		s.record, s.last = records[i], checkpoints[i]
-		s.chain = s.linkTo(s.last, s.record.SHA256)
+		s.chain = s.last.linkTo(s.record.SHA256)
 		s.pending, s.letters = pending{}, nil
 		maps.Copy(offsets, s.offsets)
 	}
@@ -101,7 +101,7 @@ func (s *shard) checkpoint(next *table.Record) (*checkpoint, error) {
 	p := s.p
 	c := &checkpoint{
 		Version: CheckpointVersion, Pipeline: p.Pipeline, Shard: s.name, Epoch: next.Epoch, Seq: next.Seq, CommitID: next.CommitID,
-		Time: time.Now().UTC(), Job: p.Job, Offsets: maps.Clone(s.offsets), Base: needsBase(s.chain),
+		Time: time.Now().UTC(), Job: p.Job, Offsets: maps.Clone(s.offsets),
 		Mark: Mark{Current: noTime, Largest: noTime},
 	}
 	if s.mark != nil {
@@ -111,22 +111,15 @@ func (s *shard) checkpoint(next *table.Record) (*checkpoint, error) {
 		c.Totals = s.last.Totals
 	}
 	c.Totals.add(Totals{Records: s.pending.records, Rows: s.pending.rows, DeadLetters: s.pending.letters, Commits: 1})
-	if !c.Base {
-		c.Chain = s.chain
-	}
 	var b body
 	for i, t := range s.tallies {
 		if err := s.checkpointRule(c, &b, i); err != nil {
 			return nil, fmt.Errorf("rule %s: %w", p.Rules[i].Name, err)
 		}
 		state := ruleState{Name: p.Rules[i].Name, Fingerprint: fingerprint(p.Rules[i]), Groups: t.Groups(), Bytes: t.Bytes(), Late: t.Late()}
-		if c.Base {
-			state.State = b.add(t.Base)
-		} else {
-			state.State = b.add(t.Delta)
-		}
-		c.Rules = append(c.Rules, state)
+		c.addState(&b, state, t)
 	}
+	c.Chain = c.needed(s.chain)
 	if len(s.letters) > 0 {
 		batch := letterBatch(s.letters, p.SourceKind, c.Seq, p.Mem)
 		defer batch.Release()

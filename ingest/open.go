@@ -303,7 +303,7 @@ func (s *shard) restore(ctx context.Context) error {
 		if states, err = s.last.states(ctx, s.blobs); err != nil {
 			return err
 		}
-		s.chain = s.last.Chain
+		s.chain = s.last.linkTo(s.record.SHA256)
 	}
 	if err := s.newTallies(); err != nil {
 		return err
@@ -323,35 +323,9 @@ func (s *shard) restore(ctx context.Context) error {
 			if err := s.rebuild(ctx, r, t); err != nil {
 				return fmt.Errorf("rebuild the state of rule %s from the table: %w", r.Name, err)
 			}
-			s.chain = nil // the next checkpoint is a base
 		}
-	}
-	if s.last != nil {
-		s.chain = s.withLast()
 	}
 	return nil
-}
-
-// withLast is the chain for the checkpoint after the last, nil where a rule was rebuilt.
-func (s *shard) withLast() []link {
-	for _, r := range s.p.Rules {
-		if !s.known(r) {
-			return nil
-		}
-	}
-	if len(s.p.Rules) != len(s.last.Rules) {
-		return nil
-	}
-	return s.linkTo(s.last, s.record.SHA256)
-}
-
-// linkTo is the chain of a checkpoint that follows c.
-func (s *shard) linkTo(c *checkpoint, sum string) []link {
-	var bytes int64
-	for _, r := range c.Rules {
-		bytes += r.State.Length
-	}
-	return append(slices.Clone(c.Chain), link{Name: c.name(), SHA256: sum, Bytes: bytes})
 }
 
 // known reports whether the last checkpoint has the rule's state as it is now.

@@ -6,8 +6,6 @@ import (
 	"maps"
 	"time"
 
-	"github.com/apache/arrow-go/v18/arrow/memory"
-
 	"lake/rules/tally"
 	"lake/table"
 )
@@ -98,7 +96,7 @@ func (r *RuleState) add(c *checkpoint, parts map[string][][]byte) error {
 		r.Groups += kept.Groups
 		r.Bytes += kept.Bytes
 		r.Late += kept.Late
-		stats, err := readStats(r.Rule, parts[r.Name])
+		stats, err := tally.ReadStats(r.Rule, parts[r.Name]...)
 		for date, d := range stats {
 			sum := r.Stats[date]
 			sum.Matched += d.Matched
@@ -112,16 +110,4 @@ func (r *RuleState) add(c *checkpoint, parts map[string][][]byte) error {
 	}
 	r.Known = false
 	return nil
-}
-
-func readStats(rule tally.Rule, parts [][]byte) (map[int32]tally.DateStats, error) {
-	t, err := tally.New(rule, tally.Options{Mem: memory.DefaultAllocator})
-	if err != nil {
-		return nil, err
-	}
-	defer t.Release()
-	if err := t.Restore(parts...); err != nil {
-		return nil, err
-	}
-	return t.Stats(), nil
 }

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"hash/maphash"
 	"math/bits"
+	"slices"
 	"unsafe"
 )
 
@@ -18,10 +19,12 @@ type index interface {
 	emit(groups []int32, out []vector)
 	// compare orders groups by key: column after column, NULL, then NaN, first.
 	compare(a, b int32) int
-	// encode appends the keys of the groups from on.
-	encode(dst []byte, from int) []byte
-	// decode adds n groups.
-	decode(r *reader, n int)
+	// reserve makes room for n groups in all, so that adding them moves nothing.
+	reserve(n int)
+	// encode appends the keys of the groups numbered from on, to exclusive.
+	encode(dst []byte, from, to int) []byte
+	// decode reads n keys and adds all but the first skip, which are there.
+	decode(r *reader, n, skip int)
 	bytes() int64
 }
 
@@ -43,12 +46,13 @@ func (x *oneGroup) len() int {
 	return 0
 }
 
-func (x *oneGroup) emit([]int32, []vector)          {}
-func (x *oneGroup) compare(_, _ int32) int          { return 0 }
-func (x *oneGroup) encode(dst []byte, _ int) []byte { return dst }
-func (x *oneGroup) bytes() int64                    { return 16 }
-func (x *oneGroup) decode(r *reader, n int) {
-	if n > 1 || x.seen && n > 0 {
+func (x *oneGroup) emit([]int32, []vector)             {}
+func (x *oneGroup) compare(_, _ int32) int             { return 0 }
+func (x *oneGroup) reserve(int)                        {}
+func (x *oneGroup) encode(dst []byte, _, _ int) []byte { return dst }
+func (x *oneGroup) bytes() int64                       { return 16 }
+func (x *oneGroup) decode(r *reader, n, skip int) {
+	if n > 1 || x.seen && n > skip {
 		r.fail("more than one group without a key")
 		return
 	}
@@ -184,9 +188,16 @@ func (x *intGroups) compare(a, b int32) int {
 	return cmp.Compare(x.keys[a], x.keys[b])
 }
 
-func (x *intGroups) encode(dst []byte, from int) []byte {
-	for g := from; g < len(x.keys); g++ {
-		dst = appendBool(dst, int32(g) == x.null)
+func (x *intGroups) reserve(n int) {
+	x.keys = slices.Grow(x.keys, max(0, n-len(x.keys)))
+	if slots := 1 << bits.Len(uint(n*3/2)); slots > len(x.slots) {
+		x.resize(slots)
+	}
+}
+
+func (x *intGroups) encode(dst []byte, from, to int) []byte {
+	dst = appendNullAt(dst, x.null, from, to)
+	for g := from; g < to; g++ {
 		if int32(g) != x.null {
 			dst = appendInt(dst, x.keys[g])
 		}
@@ -194,16 +205,43 @@ func (x *intGroups) encode(dst []byte, from int) []byte {
 	return dst
 }
 
-func (x *intGroups) decode(r *reader, n int) {
-	for range n {
-		before := len(x.keys)
-		if r.bool() {
-			x.findNull()
-		} else {
-			x.find(r.int())
+// appendNullAt writes which of the groups is that of NULL: its place and one, 0
+// where none is.
+func appendNullAt(dst []byte, null int32, from, to int) []byte {
+	if int(null) < from || int(null) >= to {
+		return appendUint(dst, 0)
+	}
+	return appendUint(dst, uint64(int(null)-from+1))
+}
+
+// nullAt is what appendNullAt wrote; -1: none.
+func (r *reader) nullAt(n int) int {
+	at := r.uint()
+	if at > uint64(n) {
+		r.fail("a NULL key behind the last one")
+		return -1
+	}
+	return int(at) - 1
+}
+
+func (x *intGroups) decode(r *reader, n, skip int) {
+	null := r.nullAt(n)
+	for i := range n {
+		key := int64(0)
+		if i != null {
+			key = r.int()
 		}
 		if r.err != nil {
 			return
+		}
+		if i < skip {
+			continue
+		}
+		before := len(x.keys)
+		if i == null {
+			x.findNull()
+		} else {
+			x.find(key)
 		}
 		if len(x.keys) != before+1 {
 			r.fail("a group key comes twice")
@@ -287,6 +325,14 @@ func (s *byteSet) resize(slots int) {
 	}
 }
 
+// reserve makes room for n strings in all; their bytes are not known.
+func (s *byteSet) reserve(n int) {
+	s.ends = slices.Grow(s.ends, max(0, n-len(s.ends)))
+	if slots := 1 << bits.Len(uint(n*3/2)); slots > len(s.slots) {
+		s.resize(slots)
+	}
+}
+
 func (s *byteSet) bytes() int64 {
 	return int64(len(s.slots))*8 + int64(cap(s.ends))*8 + int64(cap(s.arena))
 }
@@ -332,14 +378,48 @@ func (x *byteGroups) compare(a, b int32) int {
 	return bytes.Compare(x.set.at(a), x.set.at(b))
 }
 
-func (x *byteGroups) encode(dst []byte, from int) []byte {
-	for g := int32(from); int(g) < x.len(); g++ {
-		dst = appendBool(dst, g == x.null)
+func (x *byteGroups) reserve(n int) { x.set.reserve(n) }
+
+func (x *byteGroups) encode(dst []byte, from, to int) []byte {
+	dst = appendNullAt(dst, x.null, from, to)
+	for g := int32(from); int(g) < to; g++ {
 		if g != x.null {
 			dst = appendBytes(dst, x.set.at(g))
 		}
 	}
 	return dst
+}
+
+// decodeKeys is what textGroups and rowGroups have in common; valid says what a key
+// may be.
+func (x *byteGroups) decodeKeys(r *reader, n, skip int, valid func(key []byte) bool) {
+	null := r.nullAt(n)
+	for i := range n {
+		var key []byte
+		if i != null {
+			key = r.bytes()
+		}
+		if r.err != nil {
+			return
+		}
+		if i < skip {
+			continue
+		}
+		before := x.len()
+		switch {
+		case i == null:
+			x.findNull()
+		case !valid(key):
+			r.fail("a group key that cannot be read")
+			return
+		default:
+			x.set.find(key)
+		}
+		if x.len() != before+1 {
+			r.fail("a group key comes twice")
+			return
+		}
+	}
 }
 
 func (x *byteGroups) bytes() int64 { return x.set.bytes() }
@@ -357,22 +437,8 @@ func (x *textGroups) emit(groups []int32, out []vector) {
 	}
 }
 
-func (x *textGroups) decode(r *reader, n int) {
-	for range n {
-		before := x.len()
-		if r.bool() {
-			x.findNull()
-		} else {
-			x.set.find(r.bytes())
-		}
-		if r.err != nil {
-			return
-		}
-		if x.len() != before+1 {
-			r.fail("a group key comes twice")
-			return
-		}
-	}
+func (x *textGroups) decode(r *reader, n, skip int) {
+	x.decodeKeys(r, n, skip, func([]byte) bool { return true })
 }
 
 // rowGroups are byteGroups of encoded rows.
@@ -387,24 +453,10 @@ func (x *rowGroups) emit(groups []int32, out []vector) {
 	}
 }
 
-func (x *rowGroups) decode(r *reader, n int) {
-	for range n {
-		before := x.len()
-		if r.bool() {
-			r.fail("a NULL where a row of keys belongs")
-			return
-		}
-		key := r.bytes()
-		if r.err == nil && !x.codec.valid(key) {
-			r.fail("a group key that cannot be read")
-		}
-		if r.err != nil {
-			return
-		}
-		if x.set.find(key); x.len() != before+1 {
-			r.fail("a group key comes twice")
-			return
-		}
+func (x *rowGroups) decode(r *reader, n, skip int) {
+	x.decodeKeys(r, n, skip, x.codec.valid)
+	if r.err == nil && x.null != noGroup {
+		r.fail("a NULL where a row of keys belongs")
 	}
 }
 
