@@ -6,10 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
 
 	"lake/services"
 	"lake/services/servicetest"
@@ -75,4 +78,28 @@ func TestPostgresCatalog(t *testing.T) {
 	said, code = lake("lint", path)
 	require.Equal(t, exitConfig, code, said)
 	require.Contains(t, said, `catalog.postgres: the URL: it does not begin with postgres://; hint: write {postgres: "${LAKE_CATALOG}"}`)
+}
+
+// A run that follows outlives a catalog that goes away and comes back: it begins
+// anew from the table, and each record lands once.
+func TestCatalogComesBack(t *testing.T) {
+	server := servicetest.Postgres(t, services.Options{})
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	require.NoError(t, err)
+	t.Cleanup(cluster.Close)
+	r := newSharedRig(t, cluster.ListenAddrs(), "catalog")
+	t.Setenv("LAKE_CATALOG", server.URL())
+	require.NoError(t, os.WriteFile(filepath.Join(r.dir, "job.yaml"), []byte(sharedJob+"catalog: {postgres: \"${LAKE_CATALOG}\"}\n"), 0o644))
+	f := follow(t, r.dir)
+	r.send(300)
+	r.landed()
+	require.NoError(t, server.Kill())
+	r.send(300)
+	require.Eventually(t, func() bool { return strings.Contains(f.said(), "beginning anew from the table") }, time.Minute, 10*time.Millisecond)
+	require.NoError(t, server.Restart(t.Context()))
+	r.landed()
+	r.send(300)
+	r.landed()
+	f.end(t, syscall.SIGTERM)
+	r.check()
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -36,18 +35,30 @@ rules:
 // follower is a lake that follows the job's source.
 type follower struct {
 	cmd *exec.Cmd
-	err bytes.Buffer
+	log string // a file
 }
 
-func follow(t *testing.T, dir string, env ...string) *follower {
+func (f *follower) said() string {
+	text, err := os.ReadFile(f.log)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+func follow(t *testing.T, dir string) *follower {
 	f := &follower{cmd: exec.Command("lake", "ingest", "--follow", "--log-level", "debug", "job.yaml")}
-	f.cmd.Dir, f.cmd.Env, f.cmd.Stderr = dir, append(os.Environ(), env...), &f.err
+	log, err := os.CreateTemp(t.TempDir(), "log")
+	require.NoError(t, err)
+	defer log.Close()
+	f.log = log.Name()
+	f.cmd.Dir, f.cmd.Stderr = dir, log
 	require.NoError(t, f.cmd.Start())
 	t.Cleanup(func() {
 		_ = f.cmd.Process.Kill()
 		_ = f.cmd.Wait()
 		if t.Failed() {
-			t.Logf("a follower said:\n%s", f.err.String())
+			t.Logf("a follower said:\n%s", f.said())
 		}
 	})
 	return f
@@ -57,7 +68,7 @@ func (f *follower) end(t *testing.T, how syscall.Signal) {
 	require.NoError(t, f.cmd.Process.Signal(how))
 	err := f.cmd.Wait()
 	if how == syscall.SIGTERM {
-		require.NoError(t, err, f.err.String())
+		require.NoError(t, err, f.said())
 	}
 }
 
@@ -167,7 +178,7 @@ func testSeveralProcesses(t *testing.T, brokers []string) {
 	r.send(500)
 	r.landed()
 	third.end(t, syscall.SIGTERM)
-	require.Contains(t, second.err.String(), "took over", "the second process had a part")
+	require.Contains(t, second.said(), "took over", "the second process had a part")
 	require.Contains(t, lakeOutput(t, r.dir, "ingest", "job.yaml"), "0 records in", "nothing is read twice")
 	r.check()
 }
