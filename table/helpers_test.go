@@ -56,6 +56,9 @@ func onEachCatalog(t *testing.T, tests map[string]func(*testing.T, warehouse)) {
 	}
 	for kind, config := range kinds {
 		t.Run(kind, func(t *testing.T) {
+			if kind == "postgres" {
+				servers.Postgres(t) // skips once
+			}
 			for _, name := range slices.Sorted(maps.Keys(tests)) {
 				t.Run(name, func(t *testing.T) { tests[name](t, warehouse{config(t), config}) })
 			}
