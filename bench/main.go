@@ -76,6 +76,7 @@ type work struct {
 	target   float64 // of the ratio of rates; 0: none stated
 	memory   bool    // lake's memory must be at most the peer's
 	checkSQL [2]string
+	setup    func(context.Context, *work) error // once, before the first pair; nil: nothing to do
 }
 
 func (b *bench) run(ctx context.Context) (err error) {
@@ -92,7 +93,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("make the inputs: %w", err)
 	}
-	works, err := b.works(ctx, inputs)
+	works, err := b.works(inputs)
 	if err != nil {
 		return err
 	}
@@ -135,6 +136,11 @@ func (b *bench) output(ctx context.Context, name string, args ...string) (string
 
 // pair times a work: one pair to warm up, then those that count.
 func (b *bench) pair(ctx context.Context, w work) error {
+	if w.setup != nil {
+		if err := w.setup(ctx, &w); err != nil {
+			return fmt.Errorf("set up: %w", err)
+		}
+	}
 	var lakes, peers []measure
 	var ratios []float64
 	for i := range b.pairs + 1 {
