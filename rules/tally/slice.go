@@ -15,6 +15,17 @@ import (
 // there, so a place means the same in each checkpoint. What was there before a
 // run of checkpoints is in the slice that passed it, what came later is in a
 // delta; thus a run whose slices cover all places is enough.
+//
+// COUNT(*) of ten million groups, 100,000 rows of random groups between two
+// commits, on two cores (BenchmarkTenMillionGroups):
+//
+//	key                        INT64    STRING of 16 bytes
+//	memory a group             61 B     61 B
+//	files a group, 64 files    9.9 B    21 B
+//	a commit's state, at most  1.6 MB   3.3 MB
+//	a commit, mean             16 ms    16 ms
+//	a commit, at most          42 ms    37 ms
+//	restart                    3.6 s    6.5 s
 
 // stage is a part of the walk.
 type stage uint8
