@@ -193,13 +193,16 @@ func medians(runs []measure) (wall time.Duration, memory int64) {
 	return walls[len(walls)/2], memories[len(memories)/2]
 }
 
-// timed runs a process and reads the system's own account of it.
+// timed runs a process and reads the system's own account of it. What the run
+// before left to be written to the disk is written first: lake waits for the
+// disk, and would wait for its peer's files, too.
 func timed(ctx context.Context, p process) (measure, error) {
 	if p.before != nil {
 		if err := p.before(); err != nil {
 			return measure{}, err
 		}
 	}
+	syscall.Sync()
 	cmd := exec.CommandContext(ctx, p.args[0], p.args[1:]...)
 	var said strings.Builder
 	cmd.Stdout, cmd.Stderr = &said, &said

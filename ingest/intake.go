@@ -72,11 +72,11 @@ type job struct {
 
 // start runs the intake until the source ends, fails or ctx ends. The group
 // waits for its goroutines. What the source holds back is bounded by the
-// channels: two batches a worker, polled or decoded and not yet taken.
+// channels: three batches a worker, polled or decoded and not yet taken.
 func (in *intake) start(ctx context.Context, group *errgroup.Group) {
 	in.out = make(chan *decoded)
 	work := make(chan *job)
-	ordered := make(chan *job, in.workers)
+	ordered := make(chan *job, 2*in.workers) // the writer takes its time where pages of all columns end at once
 
 	group.Go(func() error { // poll
 		defer close(work)
