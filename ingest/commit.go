@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"lake/faults"
 	"lake/load"
 	"lake/table"
 )
@@ -30,6 +31,7 @@ func (p *pipeline) commit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	faults.Point(faults.Checkpointed)
 	record, err := p.Table.Commit(committing, table.Commit{Record: next, Base: p.record, Files: files})
 	if err != nil {
 		return fmt.Errorf("commit %s: %w", p.Table.Name(), err)
@@ -47,6 +49,7 @@ func (p *pipeline) commit(ctx context.Context) error {
 	if err := c.sweep(ctx, p.Blobs); err != nil {
 		p.Log.Warn("old checkpoints stay until the next commit", "error", err)
 	}
+	faults.Point(faults.Delivered)
 	acking, cancelAck := context.WithTimeout(ctx, 10*time.Second)
 	defer cancelAck()
 	if err := p.Source.Ack(acking, p.offsets); err != nil {

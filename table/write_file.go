@@ -8,6 +8,7 @@ import (
 
 	"github.com/apache/iceberg-go"
 
+	"lake/faults"
 	"lake/storage"
 	"lake/table/parquet"
 )
@@ -108,6 +109,7 @@ func (f *lazyFile) Write(data []byte) (int, error) {
 		f.out = out
 	}
 	n, err := f.out.Write(data)
+	faults.Point(faults.ParquetBegun)
 	return n, withMend(err)
 }
 
