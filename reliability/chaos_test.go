@@ -77,7 +77,7 @@ func (c *chaos) run(ctx context.Context, kills int) {
 			c.feed(ctx, batch)
 			c.wait(ctx, 300, 2500)
 			c.crew[victim].signal(syscall.SIGCONT)
-		case draw < 96: // SIGTERM: a last commit, then the end
+		case draw < 96 || !long(): // SIGTERM: a last commit, then the end
 			c.crew[victim].signal(syscall.SIGTERM)
 		case draw < 98:
 			c.stats.Broker++

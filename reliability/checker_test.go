@@ -66,10 +66,18 @@ func (w *world) clean(ctx context.Context) {
 // findings are what is wrong. They begin with the same words for the same kind.
 type findings []string
 
-const maxFindings = 40
+// ofAKind bounds the findings that begin with the same words.
+const ofAKind = 8
 
 func (f *findings) add(format string, args ...any) {
-	if len(*f) < maxFindings {
+	kind, _, _ := strings.Cut(format, ":")
+	n := 0
+	for _, each := range *f {
+		if strings.HasPrefix(each, kind) {
+			n++
+		}
+	}
+	if n < ofAKind {
 		*f = append(*f, fmt.Sprintf(format, args...))
 	}
 }

@@ -58,7 +58,7 @@ func seed(t testing.TB) uint64 {
 		require.NoError(t, err, "CHAOS_SEED")
 		s = given
 	}
-	t.Logf("seed %d (CHAOS_SEED=%d make chaos CASE=%s repeats it)", s, s, t.Name())
+	t.Logf("seed %d (CHAOS_SEED=%d make chaos CASE=%s repeats it)", s, s, strings.Split(t.Name(), "/")[0])
 	return s
 }
 
@@ -87,8 +87,14 @@ var builds struct {
 	made map[string]string
 }
 
-// lake is the binary as it ships, without cgo.
-func lake(t testing.TB) string { return build(t, "lake", nil) }
+// lake is the binary as it ships, without cgo: make test's, or one built here.
+func lake(t testing.TB) string {
+	if path := os.Getenv("LAKE_TEST_BINARY"); path != "" {
+		python(t)
+		return path
+	}
+	return build(t, "lake", nil)
+}
 
 // build makes the binary of name, with files that stand for those of the
 // repository (path in the repository → text). The repository is not touched.

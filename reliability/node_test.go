@@ -75,7 +75,7 @@ func (n *node) kill() {
 
 // Ways to end.
 const (
-	killed = -1 // by SIGKILL
+	killed = -1 // by SIGKILL, or by SIGTERM before it listens to that
 	exit0  = 0
 	retry  = 5  // a broker or a catalog did not answer
 	person = 7  // needs a person
@@ -83,7 +83,7 @@ const (
 	config = 78 // the job is not what filled the table
 )
 
-// exit waits for the end and returns the exit code, killed for SIGKILL.
+// exit waits for the end and returns the exit code, or killed.
 func (n *node) exit(ctx context.Context) (int, error) {
 	select {
 	case <-n.done:
@@ -95,7 +95,7 @@ func (n *node) exit(ctx context.Context) (int, error) {
 		return exit0, nil
 	}
 	if errors.As(n.err, &exit) {
-		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() != syscall.SIGKILL {
+		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() != syscall.SIGKILL && status.Signal() != syscall.SIGTERM {
 			return 0, fmt.Errorf("%s ended by %s: %s", n.name, status.Signal(), n.said)
 		}
 		return exit.ExitCode(), nil

@@ -32,17 +32,15 @@ func TestCrashPoints(t *testing.T) {
 func crashes(t *testing.T, seed uint64, random *rand.Rand, points []string) {
 	ctx := limited(t, 5*time.Minute)
 	w := newWorld(t, servers.Kafka(t), lake(t), seed, partitions)
-	for i, point := range points {
+	for _, point := range points {
 		w.feed(ctx, 1500)
-		if i == len(points)-1 {
-			w.seal(ctx)
-		}
 		// Opening an output is a transaction, too, and a takeover a commit: the
 		// third time is the first batch, or behind it.
 		at := fmt.Sprintf("%s:%d", point, 1+random.IntN(3))
-		w.ends(ctx, w.start([]string{"LAKE_CRASH_AT=" + at}, "ingest"), killed)
+		w.ends(ctx, w.follow("LAKE_CRASH_AT="+at), killed)
 		w.stats.Kills++
 	}
+	w.seal(ctx)
 	w.finish(ctx)
 	w.clean(ctx)
 	w.report()

@@ -33,6 +33,8 @@ const (
 // stream is the records of a topic, by partition. Event time runs over midnight
 // and over the end of summer time, out of order by less than the lateness: no
 // record is late, so that the windows' answers do not depend on who read what when.
+// (A run that ends with its source lets partitions step aside at their end: until
+// all records are there, runs follow.)
 type stream struct {
 	parts  [][]event
 	random *rand.Rand

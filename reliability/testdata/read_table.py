@@ -52,10 +52,19 @@ def main(location, columns):
             files.append({"path": uri, "rows": []})
         return numbers[uri]
 
+    def gone(uri):
+        if os.path.exists(local(uri)):
+            return False
+        missing.append(uri)
+        return True
+
     snapshots = []
     for s in sorted(table.snapshots(), key=lambda s: s.sequence_number):
         live = []
-        for m in s.manifests(table.io):
+        lists = [] if gone(s.manifest_list) else s.manifests(table.io)
+        for m in lists:
+            if gone(m.manifest_path):
+                continue
             if m.manifest_path not in manifests:
                 manifests[m.manifest_path] = [
                     number(e.data_file.file_path) for e in m.fetch_manifest_entry(table.io, discard_deleted=True)
