@@ -228,7 +228,7 @@ func (r *resolved) targetBytes() int64 { return 512 << 20 }
 // calls closeAll.
 func (a *app) pipeline(ctx context.Context, r *resolved, o ingestOptions) (cfg ingest.Config, closeAll func() error, err error) {
 	var closers []func() error
-	closeAll = func() error {
+	closeOpened := func() error {
 		var errs []error
 		for _, each := range slices.Backward(closers) {
 			errs = append(errs, each())
@@ -236,8 +236,8 @@ func (a *app) pipeline(ctx context.Context, r *resolved, o ingestOptions) (cfg i
 		return errors.Join(errs...)
 	}
 	defer func() {
-		if err != nil {
-			err = errors.Join(err, closeAll())
+		if err != nil { // the caller gets no closeAll then
+			err = errors.Join(err, closeOpened())
 		}
 	}()
 	catalog, err := a.openCatalog(ctx, r)
@@ -283,7 +283,7 @@ func (a *app) pipeline(ctx context.Context, r *resolved, o ingestOptions) (cfg i
 	}
 	closers = append(closers, source.Close)
 	cfg.Source = source
-	return cfg, closeAll, nil
+	return cfg, closeOpened, nil
 }
 
 // Bounds of a commit where the job file has none: somebody waits for the rows of
