@@ -35,6 +35,7 @@ type world struct {
 	sealed  time.Time
 	env     []string // for every process
 	nodes   []*node  // all that were started
+	expired bool     // snapshots were: not all commits are known
 	stats   stats
 }
 
@@ -47,7 +48,7 @@ const partitions = 4
 // the good. What is between braces is filled in.
 const jobText = `version: 1
 name: {NAME}
-source: {kafka: {brokers: [{BROKERS}], topics: [{EVENTS}], start: earliest{SOURCE}}}
+source: {kafka: {brokers: [{BROKERS}], topics: [{EVENTS}], start: earliest, fetch: {max_partition_bytes: 9000}{SOURCE}}}
 schema: {part: int32!, off: int64!, user: int64!, ts: timestamp!, kind: string}
 time: {field: ts, zone: Europe/Berlin, allowed_lateness: 10s, idle_after: 1h}
 table: {name: r.events, partition_by: [dt]}
@@ -74,7 +75,8 @@ func newWorld(t testing.TB, on broker, binary string, seed uint64, parts int) *w
 	w := &world{t: t, binary: binary, dir: t.TempDir(), brokers: on.Brokers(), stream: newStream(seed, parts)}
 	w.name = strings.ToLower(fmt.Sprintf("w%x", time.Now().UnixNano()))
 	var err error
-	w.client, err = kgo.NewClient(kgo.SeedBrokers(w.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DisableClientMetrics())
+	w.client, err = kgo.NewClient(kgo.SeedBrokers(w.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerBatchMaxBytes(8<<10), kgo.DisableClientMetrics()) // about a hundred records: commits fall anywhere
 	require.NoError(t, err)
 	w.admin = kadm.NewClient(w.client)
 	_, err = w.admin.CreateTopic(t.Context(), int32(parts), 1, nil, w.topic("events"))
