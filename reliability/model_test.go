@@ -21,6 +21,7 @@ type model struct {
 	rows    map[place]event
 	home    map[int64]int32 // partition of each user
 	letters map[place]bool
+	late    int      // rows that their window no longer took; with one partition only
 	crossed []answer // sorted
 	closed  []answer // sorted
 }
@@ -43,13 +44,22 @@ func newModel(s *stream, sealed time.Time) model {
 	zone := mustZone()
 	counts, windows := map[int64]int{}, map[window]int{}
 	for _, part := range s.parts {
+		var watermark time.Time // before the record; that of all partitions is no later
 		for _, e := range part {
 			if e.broken {
 				m.letters[e.place()] = true
 				continue
 			}
 			m.rows[e.place()], m.home[e.User] = e, e.Part
-			windows[window{e.at.Truncate(time.Minute), e.User}]++
+			w := window{e.at.Truncate(time.Minute), e.User}
+			if !w.start.Add(time.Minute).After(watermark) {
+				m.late++ // its window is closed; the row is in the table all the same
+			} else {
+				windows[w]++
+			}
+			if now := e.at.Add(-lateness); now.After(watermark) {
+				watermark = now
+			}
 			if e.Kind != "a" {
 				continue
 			}

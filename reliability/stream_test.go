@@ -20,8 +20,11 @@ type event struct {
 	TS   string `json:"ts"`
 	Kind string `json:"kind"`
 
+	Extra string `json:"extra,omitempty"` // a column that the job gets later
+
 	at     time.Time
 	broken bool
+	raw    []byte // of a broken one, where it is not just cut off
 }
 
 const (
@@ -41,12 +44,14 @@ type stream struct {
 	users  [][]int64 // by partition: the users whose key belongs there
 	next   []time.Time
 	step   time.Duration
+	spread time.Duration // how far a record's time may lie before the newest
+	extra  string
 	sent   []int // records of each partition that are in the topic
 }
 
 func newStream(seed uint64, partitions int) *stream {
 	s := &stream{parts: make([][]event, partitions), users: make([][]int64, partitions), sent: make([]int, partitions),
-		random: rand.New(rand.NewPCG(seed, 1)), step: 4 * time.Second}
+		random: rand.New(rand.NewPCG(seed, 1)), step: 4 * time.Second, spread: lateness - time.Second}
 	start := time.Date(2021, 10, 30, 21, 50, 0, 0, time.UTC) // ten minutes before midnight in Berlin
 	for range partitions {
 		s.next = append(s.next, start)
@@ -66,16 +71,23 @@ func (s *stream) grow(n int) {
 	for range n {
 		p := s.random.IntN(len(s.parts))
 		s.next[p] = s.next[p].Add(s.step)
-		s.add(p, s.next[p].Add(-time.Duration(s.random.Int64N(int64(lateness)-int64(time.Second)))))
+		s.add(p, s.next[p].Add(-time.Duration(s.random.Int64N(int64(s.spread)))))
 	}
 }
 
 func (s *stream) add(p int, at time.Time) {
 	at = at.Truncate(time.Millisecond)
 	e := event{Part: int32(p), Off: int64(len(s.parts[p])), User: s.users[p][s.random.IntN(len(s.users[p]))],
-		TS: at.UTC().Format(timeForm), Kind: []string{"a", "b"}[s.random.IntN(2)], at: at}
+		TS: at.UTC().Format(timeForm), Extra: s.extra, Kind: []string{"a", "b"}[s.random.IntN(2)], at: at}
 	e.broken = e.Off%97 == 96
 	s.parts[p] = append(s.parts[p], e)
+}
+
+// poison adds a record that cannot become a row.
+func (s *stream) poison(p int, raw string) {
+	s.add(p, s.next[p])
+	e := &s.parts[p][len(s.parts[p])-1]
+	e.broken, e.raw = true, []byte(raw)
 }
 
 // seal ends each partition with a record at one late time: all windows before it
@@ -100,6 +112,9 @@ func (s *stream) seal() time.Time {
 
 // value is the record as written. A broken one is cut off and still says which it is.
 func (e event) value() []byte {
+	if e.raw != nil {
+		return e.raw
+	}
 	text, err := json.Marshal(e)
 	if err != nil {
 		panic(err) // it has no field that could fail

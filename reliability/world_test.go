@@ -33,6 +33,7 @@ type world struct {
 	admin   *kadm.Client
 	stream  *stream
 	sealed  time.Time
+	schema  string   // of the job
 	env     []string // for every process
 	nodes   []*node  // all that were started
 	expired bool     // snapshots were: not all commits are known
@@ -49,7 +50,7 @@ const partitions = 4
 const jobText = `version: 1
 name: {NAME}
 source: {kafka: {brokers: [{BROKERS}], topics: [{EVENTS}], start: earliest, fetch: {max_partition_bytes: 9000}{SOURCE}}}
-schema: {part: int32!, off: int64!, user: int64!, ts: timestamp!, kind: string}
+schema: {{SCHEMA}}
 time: {field: ts, zone: Europe/Berlin, allowed_lateness: 10s, idle_after: 1h}
 table: {name: r.events, partition_by: [dt]}
 commit: {interval: 150ms, max_records: 400}
@@ -72,7 +73,8 @@ rules:
 
 // newWorld makes a topic and a job; nothing runs and nothing is in the topic.
 func newWorld(t testing.TB, on broker, binary string, seed uint64, parts int) *world {
-	w := &world{t: t, binary: binary, dir: t.TempDir(), brokers: on.Brokers(), stream: newStream(seed, parts)}
+	w := &world{t: t, binary: binary, dir: t.TempDir(), brokers: on.Brokers(), stream: newStream(seed, parts),
+		schema: "part: int32!, off: int64!, user: int64!, ts: timestamp!, kind: string"}
 	w.name = strings.ToLower(fmt.Sprintf("w%x", time.Now().UnixNano()))
 	var err error
 	w.client, err = kgo.NewClient(kgo.SeedBrokers(w.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
@@ -101,7 +103,7 @@ func (w *world) topic(of string) string { return of + "-" + w.name }
 // writeJob writes the job file; source and more are added to it.
 func (w *world) writeJob(source, more string) {
 	w.t.Helper()
-	text := strings.NewReplacer("{NAME}", w.name, "{BROKERS}", `"`+strings.Join(w.brokers, `", "`)+`"`, "{SOURCE}", source, "{MORE}", more,
+	text := strings.NewReplacer("{NAME}", w.name, "{BROKERS}", `"`+strings.Join(w.brokers, `", "`)+`"`, "{SOURCE}", source, "{MORE}", more, "{SCHEMA}", w.schema,
 		"{EVENTS}", w.topic("events"), "{CROSSED}", w.topic("crossed"), "{CHANGED}", w.topic("changed"), "{CLOSED}", w.topic("closed")).Replace(jobText)
 	require.NoError(w.t, os.WriteFile(filepath.Join(w.dir, "job.yaml"), []byte(text), 0o644))
 }
@@ -266,4 +268,14 @@ func (w *world) report() {
 	}
 	w.t.Logf("records %d, rows %d, lost 0, doubled 0; kills %d, suspensions %d, broker faults %d, processes %d (%d turned away), takeovers %d",
 		w.stream.records(), h.rows(), w.stats.Kills, w.stats.Stops, w.stats.Broker, w.stats.Starts, w.stats.TurnedAway, epoch)
+}
+
+// largeBatches lets the producer write records of up to a megabyte.
+func (w *world) largeBatches() {
+	w.t.Helper()
+	w.client.Close()
+	var err error
+	w.client, err = kgo.NewClient(kgo.SeedBrokers(w.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DisableClientMetrics())
+	require.NoError(w.t, err)
+	w.admin = kadm.NewClient(w.client)
 }
