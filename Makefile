@@ -3,7 +3,7 @@
 GOLANGCI_LINT = v2.15.0
 PYTHON ?= python3
 
-.PHONY: build demo test lint bench bench-kafka services-kafka services-postgres clean
+.PHONY: build demo test chaos lint bench bench-kafka services-kafka services-postgres clean
 
 # The binary, with DuckDB where there is a C compiler.
 build:
@@ -18,6 +18,13 @@ demo: build
 test: .venv/ready
 	CGO_ENABLED=0 go build -o bin/lake-plain ./cmd/lake
 	LAKE_TEST_PYTHON=$(CURDIR)/.venv/bin/python LAKE_TEST_BINARY=$(CURDIR)/bin/lake-plain go test -race -timeout 20m ./...
+
+# The failure catalogue at full size, as RELIABILITY.md has it: CASE=TestChaos for
+# one case, CHAOS_SEED=n to repeat a run, CHAOS_RUNS=n for more, CHAOS_KILLS=n for
+# longer ones. make test runs a short version.
+CASE ?= .
+chaos: .venv/ready
+	CHAOS=all LAKE_TEST_PYTHON=$(CURDIR)/.venv/bin/python go test -count=1 -v -timeout 90m -run '$(CASE)' ./reliability
 
 # The rules of the house: go vet, import rules, the usual mistakes.
 lint:

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
+	"lake/faults"
 	"lake/load"
 	"lake/table"
 )
@@ -61,6 +62,7 @@ func (p *pipeline) commit(ctx context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
+	faults.Point(faults.Checkpointed)
 	records, err := p.Table.Commit(committing, c)
 	if err != nil {
 		return fmt.Errorf("commit %s: %w", p.Table.Name(), err)
@@ -88,6 +90,7 @@ func (p *pipeline) commit(ctx context.Context) error {
 			p.Log.Warn("old checkpoints stay until the next commit", "error", err)
 		}
 	}
+	faults.Point(faults.Delivered)
 	acking, cancelAck := context.WithTimeout(ctx, 10*time.Second)
 	defer cancelAck()
 	if err := p.source.Ack(acking, offsets); err != nil {

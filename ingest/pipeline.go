@@ -14,6 +14,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"golang.org/x/sync/errgroup"
 
+	"lake/faults"
 	"lake/ingest/decode"
 	"lake/load"
 	"lake/rules/tally"
@@ -375,6 +376,7 @@ func (p *pipeline) due(now time.Time) bool {
 // take adds a decoded batch to what the next commit holds.
 func (p *pipeline) take(ctx context.Context, d *decoded) error {
 	defer d.release()
+	faults.Point(faults.Polled)
 	switch {
 	case d.err != nil:
 		return d.err

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
+
+	"lake/faults"
 )
 
 // tempPrefix begins the names of files that are being written. A crash leaves
@@ -305,5 +307,9 @@ func (w bufferedWriter) Close() error {
 	if err := w.Flush(); err != nil {
 		return errors.Join(err, w.under.Abort())
 	}
-	return w.under.Close()
+	err := w.under.Close()
+	if strings.HasSuffix(w.under.name, ".metadata.json") {
+		faults.Point(faults.Staged)
+	}
+	return err
 }

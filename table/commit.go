@@ -13,6 +13,8 @@ import (
 
 	"github.com/apache/iceberg-go"
 	icebergtable "github.com/apache/iceberg-go/table"
+
+	"lake/faults"
 )
 
 const (
@@ -221,8 +223,10 @@ func (t *Table) retry(ctx context.Context, decide func(*state) (done bool, err e
 			}
 			return unknown(context.Cause(ctx), errors.Join(last, err))
 		}
+		faults.Point(faults.Built)
 		ice, err := tx.Commit(ctx)
 		if err == nil {
+			faults.Point(faults.Swapped)
 			after, err := newState(ice)
 			if err != nil {
 				return err

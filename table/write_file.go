@@ -8,6 +8,7 @@ import (
 
 	"github.com/apache/iceberg-go"
 
+	"lake/faults"
 	"lake/storage"
 	"lake/table/parquet"
 )
@@ -124,6 +125,7 @@ func (f *lazyFile) Write(data []byte) (int, error) {
 		f.out = out
 	}
 	n, err := f.out.Write(data)
+	faults.Point(faults.ParquetBegun)
 	return n, withMend(err)
 }
 

@@ -241,7 +241,7 @@ func (r *resolved) targetBytes() int64 { return 512 << 20 }
 // calls closeAll.
 func (a *app) pipeline(ctx context.Context, r *resolved, o ingestOptions) (cfg ingest.Config, closeAll func() error, err error) {
 	var closers []func() error
-	all := func() error {
+	closeOpened := func() error {
 		var errs []error
 		for _, each := range slices.Backward(closers) {
 			errs = append(errs, each())
@@ -249,8 +249,8 @@ func (a *app) pipeline(ctx context.Context, r *resolved, o ingestOptions) (cfg i
 		return errors.Join(errs...)
 	}
 	defer func() {
-		if err != nil {
-			err = errors.Join(err, all())
+		if err != nil { // the caller gets no closeAll then
+			err = errors.Join(err, closeOpened())
 		}
 	}()
 	catalog, err := a.openCatalog(ctx, r)
@@ -287,7 +287,7 @@ func (a *app) pipeline(ctx context.Context, r *resolved, o ingestOptions) (cfg i
 	for _, s := range r.sinks {
 		cfg.Sinks = append(cfg.Sinks, ingest.Sink{Name: s.name, New: func() (load.Sink, error) { return s.open(a, r) }})
 	}
-	return cfg, all, nil
+	return cfg, closeOpened, nil
 }
 
 // sessionPatience is how long a run goes on without a commit when what it needs

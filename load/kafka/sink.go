@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"lake/brokers"
+	"lake/faults"
 	"lake/load"
 )
 
@@ -159,9 +160,11 @@ func (s *Sink) transact(ctx context.Context, last *kgo.Record, writers []*writer
 		if err := send([]*kgo.Record{last}); err != nil {
 			return err
 		}
+		faults.Point(faults.Sent)
 		if err := client.EndTransaction(ctx, kgo.TryCommit); err != nil {
 			return fmt.Errorf("commit transaction: %w", err)
 		}
+		faults.Point(faults.Ended)
 		return nil
 	}()
 	if err != nil && !fenced(err) && ctx.Err() == nil {
