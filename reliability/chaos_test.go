@@ -20,7 +20,15 @@ import (
 //
 // CHAOS_KILLS is how many kills (12, or 200 in make chaos), CHAOS_RUNS how often
 // with a seed one higher, CHAOS_PROCESSES how many processes (2).
-func TestChaos(t *testing.T) {
+func TestChaos(t *testing.T) { testChaos(t, "", partitions) }
+
+// TestChaosShared is the same for processes that share the partitions: each kill,
+// suspension or end moves some of them.
+func TestChaosShared(t *testing.T) {
+	testChaos(t, ", partitioned_by: [user], session_timeout: 6s", partitions)
+}
+
+func testChaos(t *testing.T, source string, partitions int) {
 	kills := 12
 	if long() {
 		kills = 200
@@ -35,7 +43,9 @@ func TestChaos(t *testing.T) {
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, kafka.Close()) })
 			ctx := limited(t, time.Minute+time.Duration(kills)*4*time.Second)
-			c := &chaos{world: newWorld(t, kafka, lake(t), seed, partitions), kafka: kafka, random: rand.New(rand.NewPCG(seed, 3)),
+			w := newWorld(t, kafka, lake(t), seed, partitions)
+			w.writeJob(source, "")
+			c := &chaos{world: w, kafka: kafka, random: rand.New(rand.NewPCG(seed, 3)),
 				crew: make([]*node, number(t, "CHAOS_PROCESSES", 2))}
 			c.run(ctx, kills)
 		})
