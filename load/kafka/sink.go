@@ -178,16 +178,18 @@ func (s *Sink) transact(ctx context.Context, last *kgo.Record, writers []*writer
 // and EndTransaction finds what to end by the topics that it has: a commit that
 // comes in between would be turned into an abort, without an error.
 func untilKnown(ctx context.Context, client *kgo.Client, r *kgo.Record) error {
-	for {
-		if leader, _, err := client.PartitionLeader(r.Topic, r.Partition); leader >= 0 || err != nil {
-			return nil
-		}
+	taken := func() bool {
+		leader, _, bad := client.PartitionLeader(r.Topic, r.Partition)
+		return leader >= 0 || bad != nil // whatever has become of it
+	}
+	for !taken() {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-time.After(100 * time.Microsecond):
 		}
 	}
+	return nil
 }
 
 // abort tries to end the transaction, so that readers need not wait until it
