@@ -104,6 +104,10 @@ type answerPart struct {
 	Rows section `json:"rows"` // Arrow IPC: the answer's columns, then the key and the tombstone mark
 }
 
+// errCut says that a file is shorter than it says. It is no passing failure, as
+// io.ErrUnexpectedEOF of a connection is.
+var errCut = errors.New("it is cut short: restore it from a backup")
+
 // name is unique by commit: a file is never written twice.
 func (c *checkpoint) name() string {
 	return fmt.Sprintf("%012d-%06d-%s%s", c.Seq, c.Epoch, c.CommitID, checkpointSuffix)
@@ -147,7 +151,7 @@ func decodeCheckpoint(data []byte, sum string) (*checkpoint, error) {
 	length := binary.LittleEndian.Uint64(rest)
 	rest = rest[8:]
 	if length > maxHeaderBytes || length > uint64(len(rest)) {
-		return nil, io.ErrUnexpectedEOF
+		return nil, errCut
 	}
 	c := &checkpoint{}
 	if err := json.Unmarshal(rest[:length], c); err != nil {
@@ -165,7 +169,7 @@ func decodeCheckpoint(data []byte, sum string) (*checkpoint, error) {
 
 func (c *checkpoint) section(s section) ([]byte, error) {
 	if s.Offset < 0 || s.Length < 0 || s.Offset > int64(len(c.data)) || s.Length > int64(len(c.data))-s.Offset {
-		return nil, io.ErrUnexpectedEOF
+		return nil, errCut
 	}
 	return c.data[s.Offset : s.Offset+s.Length], nil
 }

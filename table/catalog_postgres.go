@@ -188,7 +188,7 @@ func IsUnavailable(err error) bool {
 		return server.Code == "40001" || server.Code == "40P01" || server.Code == "55P03" || server.Code == "25P03"
 	}
 	var connecting *pgconn.ConnectError
-	var network net.Error
+	var network *net.OpError // not net.Error: a full disk's errno is one
 	return errors.As(err, &connecting) || errors.As(err, &network) || isBusy(err) ||
 		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, driver.ErrBadConn) || pgconn.Timeout(err)
 }
