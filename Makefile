@@ -3,7 +3,7 @@
 GOLANGCI_LINT = v2.15.0
 PYTHON ?= python3
 
-.PHONY: build demo test chaos lint bench services-kafka services-postgres clean
+.PHONY: build demo test chaos lint bench bench-kafka services-kafka services-postgres clean
 
 # The binary, with DuckDB where there is a C compiler.
 build:
@@ -39,10 +39,22 @@ bench: build .venv/ready
 services-kafka services-postgres: services-%:
 	go run ./services/up $*
 
+# The same job from a real Kafka topic: a bare consume loop, lake, Spark; latency; contention.
+bench-kafka: build .venv-spark/ready
+	go run ./bench/kafka rate -lake bin/lake -python .venv-spark/bin/python -jars "$$(ls $(CURDIR)/.venv-spark/jars/*.jar | paste -sd,)"
+	go run ./bench/kafka latency -lake bin/lake -duration 1m
+	go run ./bench/kafka contention -duration 10s
+
+.venv-spark/ready: bench/kafka/requirements.txt bench/kafka/pom.xml
+	$(PYTHON) -m venv .venv-spark
+	.venv-spark/bin/pip install --quiet --disable-pip-version-check -r bench/kafka/requirements.txt
+	mvn -q -B -ntp -f bench/kafka/pom.xml dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/.venv-spark/jars
+	touch $@
+
 .venv/ready: bench/requirements.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check -r bench/requirements.txt
 	touch $@
 
 clean:
-	rm -rf bin .venv
+	rm -rf bin .venv .venv-spark

@@ -51,7 +51,7 @@ func bare(ctx context.Context, args []string) error {
 	// As the ingest does it: decoders on every core, in order, then one writer.
 	type piece struct{ done chan arrow.RecordBatch }
 	group, ctx := errgroup.WithContext(ctx)
-	work, ordered := make(chan func(*json.Decoder) error), make(chan piece, runtime.GOMAXPROCS(0))
+	work, ordered := make(chan func(*json.Decoder) error), make(chan piece, 2*runtime.GOMAXPROCS(0))
 	group.Go(func() error {
 		defer close(work)
 		defer close(ordered)

@@ -76,6 +76,7 @@ type work struct {
 	target   float64 // of the ratio of rates; 0: none stated
 	memory   bool    // lake's memory must be at most the peer's
 	checkSQL [2]string
+	setup    func(context.Context, *work) error // once, before the first pair; nil: nothing to do
 }
 
 func (b *bench) run(ctx context.Context) (err error) {
@@ -92,7 +93,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("make the inputs: %w", err)
 	}
-	works, err := b.works(ctx, inputs)
+	works, err := b.works(inputs)
 	if err != nil {
 		return err
 	}
@@ -135,6 +136,11 @@ func (b *bench) output(ctx context.Context, name string, args ...string) (string
 
 // pair times a work: one pair to warm up, then those that count.
 func (b *bench) pair(ctx context.Context, w work) error {
+	if w.setup != nil {
+		if err := w.setup(ctx, &w); err != nil {
+			return fmt.Errorf("set up: %w", err)
+		}
+	}
 	var lakes, peers []measure
 	var ratios []float64
 	for i := range b.pairs + 1 {
@@ -187,13 +193,16 @@ func medians(runs []measure) (wall time.Duration, memory int64) {
 	return walls[len(walls)/2], memories[len(memories)/2]
 }
 
-// timed runs a process and reads the system's own account of it.
+// timed runs a process and reads the system's own account of it. What the run
+// before left to be written to the disk is written first: lake waits for the
+// disk, and would wait for its peer's files, too.
 func timed(ctx context.Context, p process) (measure, error) {
 	if p.before != nil {
 		if err := p.before(); err != nil {
 			return measure{}, err
 		}
 	}
+	syscall.Sync()
 	cmd := exec.CommandContext(ctx, p.args[0], p.args[1:]...)
 	var said strings.Builder
 	cmd.Stdout, cmd.Stderr = &said, &said

@@ -127,7 +127,7 @@ func clean(job string) func() error {
 }
 
 // works are the lines of the table.
-func (b *bench) works(ctx context.Context, in inputs) ([]work, error) {
+func (b *bench) works(in inputs) ([]work, error) {
 	flat, err := b.job("flat", flatJob, "flat", in.flat)
 	if err != nil {
 		return nil, err
@@ -173,29 +173,47 @@ func (b *bench) works(ctx context.Context, in inputs) ([]work, error) {
 			peer: process{name: "bare", before: func() error { return os.RemoveAll(duck("bare")) }, args: []string{in.self, "bare", in.flat, duck("bare")}},
 		},
 	}
-	if err := b.prepare(ctx, ruled); err != nil {
-		return nil, err
+	overFiles := func(sql string) func(context.Context, *work) error {
+		return func(ctx context.Context, w *work) error {
+			if err := b.prepare(ctx, ruled); err != nil {
+				return err
+			}
+			files, err := b.fileList(ctx, ruled)
+			w.peer = python("duckdb", duckQuery, fmt.Sprintf(sql, files))
+			return err
+		}
 	}
-	files, err := b.fileList(ctx, ruled)
-	if err != nil {
-		return nil, err
-	}
-	keyed := "SELECT user_id, count(*) AS n FROM read_parquet(" + files + ") WHERE event = 'Interaction' GROUP BY user_id HAVING count(*) >= 9"
-	tumbling := "SELECT time_bucket(INTERVAL 1 MINUTE, date) AS w, user_id, count(*) AS n FROM read_parquet(" + files + ") WHERE event = 'Interaction' GROUP BY 1, 2 HAVING count(*) > 10"
 	run := func(rule string) process {
 		return process{name: "lake rules run", args: []string{b.lake, "rules", "run", ruled, rule, "--format", "jsonl"}}
 	}
-	works = append(works,
-		work{name: "count a key over the table, against DuckDB SQL on its files", rows: in.flatRows, lake: run("paid_user"), peer: python("duckdb", duckQuery, keyed)},
-		work{name: "count a key and minute over the table, against DuckDB SQL on its files", rows: in.flatRows, lake: run("possible_broker"), peer: python("duckdb", duckQuery, tumbling)},
-	)
-	if err := b.prepare(ctx, small); err != nil {
-		return nil, err
+	return append(works,
+		work{
+			name: "count a key over the table, against DuckDB SQL on its files", rows: in.flatRows, lake: run("paid_user"),
+			setup: overFiles("SELECT user_id, count(*) AS n FROM read_parquet(%s) WHERE event = 'Interaction' GROUP BY user_id HAVING count(*) >= 9"),
+		},
+		work{
+			name: "count a key and minute over the table, against DuckDB SQL on its files", rows: in.flatRows, lake: run("possible_broker"),
+			setup: overFiles("SELECT time_bucket(INTERVAL 1 MINUTE, date) AS w, user_id, count(*) AS n FROM read_parquet(%s) WHERE event = 'Interaction' GROUP BY 1, 2 HAVING count(*) > 10"),
+		},
+		work{
+			name: "compaction of small files, against DuckDB COPY", rows: in.flatRows,
+			lake:  process{name: "lake compact", args: []string{b.lake, "compact", small}},
+			setup: func(ctx context.Context, w *work) error { return b.smallFiles(ctx, w, small, duck("compact")) },
+		}), nil
+}
+
+// smallFiles fills a job's table with small files, and has them put back before each run.
+func (b *bench) smallFiles(ctx context.Context, w *work, job, out string) error {
+	if err := b.prepare(ctx, job); err != nil {
+		return err
 	}
-	saved := filepath.Join(filepath.Dir(small), "saved")
-	warehouse := filepath.Join(filepath.Dir(small), "warehouse")
+	files, err := b.fileList(ctx, job)
+	if err != nil {
+		return err
+	}
+	saved, warehouse := filepath.Join(filepath.Dir(job), "saved"), filepath.Join(filepath.Dir(job), "warehouse")
 	if err := os.Rename(warehouse, saved); err != nil {
-		return nil, err
+		return err
 	}
 	fresh := func() error { // the catalog holds absolute paths: the warehouse is put back where it was
 		if err := os.RemoveAll(warehouse); err != nil {
@@ -204,17 +222,10 @@ func (b *bench) works(ctx context.Context, in inputs) ([]work, error) {
 		_, err := b.output(ctx, "cp", "-a", saved, warehouse)
 		return err
 	}
-	if err := fresh(); err != nil {
-		return nil, err
-	}
-	if files, err = b.fileList(ctx, small); err != nil {
-		return nil, err
-	}
-	return append(works, work{
-		name: fmt.Sprintf("compaction of %d small files, against DuckDB COPY", strings.Count(files, ".parquet")), rows: in.flatRows,
-		lake: process{name: "lake compact", before: fresh, args: []string{b.lake, "compact", small}},
-		peer: process{name: "duckdb", before: fresh, args: []string{b.python, "-c", fmt.Sprintf(duckCompact, files, duck("compact"))}},
-	}), nil
+	w.name = fmt.Sprintf("compaction of %d small files, against DuckDB COPY", strings.Count(files, ".parquet"))
+	w.lake.before = fresh
+	w.peer = process{name: "duckdb", before: fresh, args: []string{b.python, "-c", fmt.Sprintf(duckCompact, files, out)}}
+	return nil
 }
 
 // prepare ingests a job once, for works that read its table.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/url"
 	"path"
 
 	"lake/storage"
@@ -14,6 +15,11 @@ import (
 type Blobs struct {
 	FS     storage.FS
 	Folder string // URI
+}
+
+// of is the folder of a shard, which its owner alone cleans.
+func (b Blobs) of(shard string) Blobs {
+	return Blobs{FS: b.FS, Folder: b.Folder + "/" + url.PathEscape(shard)}
 }
 
 func (b Blobs) uri(name string) string { return b.Folder + "/" + name }

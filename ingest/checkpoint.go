@@ -10,13 +10,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
+
+	"lake/rules/tally"
 )
 
 // CheckpointVersion is the version of the checkpoint file that this binary
-// writes; it reads this one only, and refuses a newer one.
-const CheckpointVersion = 1
+// writes; it reads this one only, and refuses any other.
+const CheckpointVersion = 2
 
 const (
 	checkpointMagic  = "LAKECKP1"
@@ -44,16 +47,18 @@ type checkpoint struct {
 	Mark    Mark     `json:"watermark"`
 	Totals  Totals   `json:"totals"`
 
-	// Base says that the rules' sections hold all groups; otherwise Chain names
-	// the files whose sections come before these, oldest first, the base at its head.
-	Base  bool        `json:"base"`
+	// Chain names the files whose rules' sections a restart needs besides these,
+	// oldest first. A section has what changed and a slice of the rest, so no
+	// commit writes all groups, and no file is needed for longer than a walk of
+	// the slices through the state takes.
 	Chain []link      `json:"chain,omitempty"`
 	Rules []ruleState `json:"rules,omitempty"`
 
 	Answers []answerPart `json:"answers,omitempty"`
 	Letters section      `json:"letters"`
 
-	data []byte // the whole file
+	data []byte // the sections
+	file []byte // the whole file, until it is written
 }
 
 // Identity is what a job may not change between two runs without a new pipeline.
@@ -62,6 +67,8 @@ type Identity struct {
 	Zone        string   `json:"zone,omitempty"`
 	TimeField   string   `json:"time_field,omitempty"`
 	PartitionBy []string `json:"partition_by,omitempty"`
+	// PartitionedBy are the columns that decide a record's source partition.
+	PartitionedBy []string `json:"partitioned_by,omitempty"`
 }
 
 // Totals counts over a pipeline's life.
@@ -75,7 +82,6 @@ type Totals struct {
 type link struct {
 	Name   string `json:"name"`
 	SHA256 string `json:"sha256"`
-	Bytes  int64  `json:"bytes"` // of the rules' sections
 }
 
 type section struct {
@@ -87,6 +93,7 @@ type ruleState struct {
 	Name        string  `json:"name"`
 	Fingerprint string  `json:"fingerprint"`
 	State       section `json:"state"`
+	Needs       int     `json:"needs"` // files that a restart reads the rule's state from: this one and those before it
 	Groups      int     `json:"groups"`
 	Bytes       int64   `json:"bytes"` // of memory
 	Late        int64   `json:"late"`
@@ -146,8 +153,11 @@ func decodeCheckpoint(data []byte, sum string) (*checkpoint, error) {
 	if err := json.Unmarshal(rest[:length], c); err != nil {
 		return nil, fmt.Errorf("its header: %w", err)
 	}
-	if c.Version != CheckpointVersion {
+	switch {
+	case c.Version > CheckpointVersion:
 		return nil, fmt.Errorf("it has version %d and this lake reads version %d: use the newer lake that wrote it", c.Version, CheckpointVersion)
+	case c.Version < CheckpointVersion:
+		return nil, fmt.Errorf("it has version %d, of a lake before the first release, and this lake reads version %d: ingest into a new table", c.Version, CheckpointVersion)
 	}
 	c.data = rest[length:]
 	return c, nil
@@ -173,12 +183,20 @@ func readCheckpoint(ctx context.Context, blobs Blobs, name, sum string) (*checkp
 	return c, nil
 }
 
-// states collects, for each rule, its sections from the base to the newest.
+// states collects, for each rule, the sections that its state is read from,
+// oldest first.
 func (c *checkpoint) states(ctx context.Context, blobs Blobs) (map[string][][]byte, error) {
 	parts := map[string][][]byte{}
-	add := func(from *checkpoint) error {
-		for _, r := range from.Rules {
-			s, err := from.section(r.State)
+	add := func(from *checkpoint, age int) error { // age: commits before c
+		for _, r := range c.Rules {
+			if age >= r.Needs {
+				continue
+			}
+			at := slices.IndexFunc(from.Rules, func(s ruleState) bool { return s.Name == r.Name })
+			if at < 0 {
+				return fmt.Errorf("read the checkpoint %s: it has no state of rule %s", from.name(), r.Name)
+			}
+			s, err := from.section(from.Rules[at].State)
 			if err != nil {
 				return fmt.Errorf("read the checkpoint %s: state of rule %s: %w", from.name(), r.Name, err)
 			}
@@ -186,16 +204,39 @@ func (c *checkpoint) states(ctx context.Context, blobs Blobs) (map[string][][]by
 		}
 		return nil
 	}
-	for _, l := range c.Chain {
+	for i, l := range c.Chain {
 		earlier, err := readCheckpoint(ctx, blobs, l.Name, l.SHA256)
 		if err != nil {
 			return nil, err
 		}
-		if err := add(earlier); err != nil {
+		if err := add(earlier, len(c.Chain)-i); err != nil {
 			return nil, err
 		}
 	}
-	return parts, add(c)
+	return parts, add(c, 0)
+}
+
+// addState writes the rule's state behind the sections of the checkpoint.
+func (c *checkpoint) addState(b *body, s ruleState, t *tally.Tally) {
+	s.State = b.add(func(dst []byte) []byte {
+		dst, s.Needs = t.Checkpoint(dst)
+		return dst
+	})
+	c.Rules = append(c.Rules, s)
+}
+
+// linkTo are the links that a checkpoint after c may need; sum is the SHA-256 of c.
+func (c *checkpoint) linkTo(sum string) []link {
+	return append(slices.Clone(c.Chain), link{Name: c.name(), SHA256: sum})
+}
+
+// needed are the newest links that a restart from the checkpoint needs.
+func (c *checkpoint) needed(links []link) []link {
+	n := 0
+	for _, r := range c.Rules {
+		n = max(n, r.Needs-1)
+	}
+	return links[max(0, len(links)-n):]
 }
 
 // sweep removes the files that the checkpoint no longer needs: those of earlier
@@ -218,17 +259,4 @@ func (c *checkpoint) sweep(ctx context.Context, blobs Blobs) error {
 		}
 	}
 	return nil
-}
-
-// needsBase reports whether the next checkpoint should hold all groups: the
-// deltas since the base outweigh it, or a restart would read too many files.
-func needsBase(chain []link) bool {
-	if len(chain) == 0 || len(chain) >= 64 {
-		return true
-	}
-	var deltas int64
-	for _, l := range chain[1:] {
-		deltas += l.Bytes
-	}
-	return deltas > chain[0].Bytes+1<<20
 }

@@ -2,10 +2,15 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"lake/faults"
 	"lake/load"
@@ -15,8 +20,11 @@ import (
 // deliveryTime bounds the delivery of one commit to one sink.
 const deliveryTime = 2 * time.Minute
 
+// atOnce bounds how many shards write checkpoints, or deliver, at the same time.
+const atOnce = 8
+
 // commit makes what was taken durable and visible: data files, then the
-// checkpoint, then the table's commit, then the deliveries that it owes.
+// checkpoints, then the table's commit, then the deliveries that it owes.
 func (p *pipeline) commit(ctx context.Context) error {
 	started := time.Now()
 	committing, cancel := context.WithTimeout(ctx, commitTime)
@@ -25,74 +33,98 @@ func (p *pipeline) commit(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("write data files of %s: %w", p.Table.Name(), err)
 	}
-	next := p.record
-	next.Seq, next.CommitID, next.Partitions = p.record.Seq+1, uuid.NewString(), len(p.offsets)
-	c, err := p.checkpoint(committing, &next)
-	if err != nil {
+	id := uuid.NewString()
+	c := table.Commit{Files: files}
+	var moved []*shard
+	for _, name := range slices.Sorted(maps.Keys(p.shards)) {
+		if s := p.shards[name]; s.pending.records > 0 || s.pending.moved {
+			moved = append(moved, s)
+		}
+	}
+	c.Steps = make([]table.Step, len(moved))
+	checkpoints := make([]*checkpoint, len(moved))
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for i, s := range moved {
+		next := s.record
+		next.Seq, next.CommitID = s.record.Seq+1, id
+		if p.shared == nil {
+			next.Partitions = len(s.offsets)
+		}
+		c.Steps[i] = table.Step{Record: next, Base: s.record}
+		made, err := s.checkpoint(&c.Steps[i].Record)
+		if err != nil {
+			return errors.Join(err, group.Wait())
+		}
+		checkpoints[i] = made
+		group.Go(func() error { return s.write(committing, made) })
+	}
+	if err := group.Wait(); err != nil {
 		return err
 	}
 	faults.Point(faults.Checkpointed)
-	record, err := p.Table.Commit(committing, table.Commit{Record: next, Base: p.record, Files: files})
+	records, err := p.Table.Commit(committing, c)
 	if err != nil {
 		return fmt.Errorf("commit %s: %w", p.Table.Name(), err)
 	}
-	p.record, p.last = record, c
-	p.chain = p.linkTo(c, record.SHA256)
-	p.Log.Debug("committed", "table", p.Table.Name(), "seq", record.Seq, "records", p.pending.records, "rows", p.pending.rows,
-		"dead_letters", p.pending.letters, "files", len(files), "took", time.Since(started).Round(time.Millisecond))
+	offsets := Offsets{}
+	for i, s := range moved {
+		s.record, s.last = records[i], checkpoints[i]
+		s.chain = s.last.linkTo(s.record.SHA256)
+		s.pending, s.letters = pending{}, nil
+		maps.Copy(offsets, s.offsets)
+	}
+	q := p.pending
+	p.Log.Debug("committed", "table", p.Table.Name(), "shards", len(moved), "records", q.records, "rows", q.rows,
+		"dead_letters", q.letters, "files", len(files), "took", time.Since(started).Round(time.Millisecond))
 	p.run.Commits++
+	p.committed = time.Now()
 	p.result.Files += len(files)
-	p.pending, p.letters = pending{}, nil
-	if err := p.deliver(ctx, c, p.Answered); err != nil {
+	p.pending = pending{}
+	p.Reset = "" // done, should the session begin anew
+	if err := p.deliver(ctx, moved); err != nil {
 		return err
 	}
-	if err := c.sweep(ctx, p.Blobs); err != nil {
-		p.Log.Warn("old checkpoints stay until the next commit", "error", err)
+	for _, s := range moved {
+		if err := s.last.sweep(ctx, s.blobs); err != nil {
+			p.Log.Warn("old checkpoints stay until the next commit", "error", err)
+		}
 	}
 	faults.Point(faults.Delivered)
 	acking, cancelAck := context.WithTimeout(ctx, 10*time.Second)
 	defer cancelAck()
-	if err := p.Source.Ack(acking, p.offsets); err != nil {
+	if err := p.source.Ack(acking, offsets); err != nil {
 		p.Log.Warn("the source did not take the offsets; lag tools will show old ones", "error", err)
 	}
 	return nil
 }
 
-// checkpoint writes the file that next is to point to.
-func (p *pipeline) checkpoint(ctx context.Context, next *table.Record) (*checkpoint, error) {
+// checkpoint makes the file that next is to point to; write puts it there.
+func (s *shard) checkpoint(next *table.Record) (*checkpoint, error) {
+	p := s.p
 	c := &checkpoint{
-		Version: CheckpointVersion, Pipeline: p.Pipeline, Shard: Shard, Epoch: next.Epoch, Seq: next.Seq, CommitID: next.CommitID,
-		Time: time.Now().UTC(), Job: p.Job, Offsets: p.offsets.clone(), Base: needsBase(p.chain),
+		Version: CheckpointVersion, Pipeline: p.Pipeline, Shard: s.name, Epoch: next.Epoch, Seq: next.Seq, CommitID: next.CommitID,
+		Time: time.Now().UTC(), Job: p.Job, Offsets: maps.Clone(s.offsets),
 		Mark: Mark{Current: noTime, Largest: noTime},
 	}
-	if p.mark != nil {
-		c.Mark = p.mark.mark()
+	if s.mark != nil {
+		c.Mark = s.mark.mark()
 	}
-	if p.last != nil {
-		c.Totals = p.last.Totals
+	if s.last != nil {
+		c.Totals = s.last.Totals
 	}
-	c.Totals.Records += p.pending.records
-	c.Totals.Rows += p.pending.rows
-	c.Totals.DeadLetters += p.pending.letters
-	c.Totals.Commits++
-	if !c.Base {
-		c.Chain = p.chain
-	}
+	c.Totals.add(Totals{Records: s.pending.records, Rows: s.pending.rows, DeadLetters: s.pending.letters, Commits: 1})
 	var b body
-	for i, t := range p.tallies {
-		if err := p.checkpointRule(c, &b, i); err != nil {
+	for i, t := range s.tallies {
+		if err := s.checkpointRule(c, &b, i); err != nil {
 			return nil, fmt.Errorf("rule %s: %w", p.Rules[i].Name, err)
 		}
-		s := ruleState{Name: p.Rules[i].Name, Fingerprint: fingerprint(p.Rules[i]), Groups: t.Groups(), Bytes: t.Bytes(), Late: t.Late()}
-		if c.Base {
-			s.State = b.add(t.Base)
-		} else {
-			s.State = b.add(t.Delta)
-		}
-		c.Rules = append(c.Rules, s)
+		state := ruleState{Name: p.Rules[i].Name, Fingerprint: fingerprint(p.Rules[i]), Groups: t.Groups(), Bytes: t.Bytes(), Late: t.Late()}
+		c.addState(&b, state, t)
 	}
-	if len(p.letters) > 0 {
-		batch := letterBatch(p.letters, p.SourceKind, c.Seq, p.Mem)
+	c.Chain = c.needed(s.chain)
+	if len(s.letters) > 0 {
+		batch := letterBatch(s.letters, p.SourceKind, c.Seq, p.Mem)
 		defer batch.Release()
 		data, err := encodeBatch(nil, batch, p.Mem)
 		if err != nil {
@@ -104,24 +136,30 @@ func (p *pipeline) checkpoint(ctx context.Context, next *table.Record) (*checkpo
 	if err != nil {
 		return nil, err
 	}
-	c.data = b.Bytes()
-	next.Blob, next.Section, next.SHA256 = c.name(), Shard, sum
-	if err := p.Blobs.create(ctx, next.Blob, data); err != nil {
-		return nil, fmt.Errorf("write the checkpoint %s: %w", next.Blob, err)
-	}
+	c.data, c.file = b.Bytes(), data
+	next.Blob, next.Section, next.SHA256 = c.name(), s.name, sum
 	return c, nil
 }
 
+func (s *shard) write(ctx context.Context, c *checkpoint) error {
+	if err := s.blobs.create(ctx, c.name(), c.file); err != nil {
+		return fmt.Errorf("write the checkpoint %s: %w", c.name(), err)
+	}
+	c.file = nil
+	return nil
+}
+
 // checkpointRule keeps a rule's answers of this commit.
-func (p *pipeline) checkpointRule(c *checkpoint, b *body, i int) error {
-	answers, err := p.tallies[i].Answers()
+func (s *shard) checkpointRule(c *checkpoint, b *body, i int) error {
+	p := s.p
+	answers, err := s.tallies[i].Answers()
 	if err != nil {
 		return err
 	}
 	defer answers.Release()
 	name := p.Rules[i].Name
 	for _, f := range answers.Failures {
-		p.letters = append(p.letters, newLetter("rule "+name, c.Seq, noTime, StageRule, f.Reason, []byte(f.Key)))
+		s.letters = append(s.letters, newLetter("rule "+name, c.Seq, noTime, StageRule, f.Reason, []byte(f.Key)))
 		p.result.RuleFails++
 	}
 	n := answers.Rows.NumRows()
@@ -137,10 +175,15 @@ func (p *pipeline) checkpointRule(c *checkpoint, b *body, i int) error {
 	return nil
 }
 
-func (o Offsets) clone() Offsets {
-	out := make(Offsets, len(o))
-	for k, v := range o {
-		out[k] = v
+// String lists positions for people: at most ten.
+func (o Offsets) String() string {
+	var parts []string
+	for i, name := range slices.Sorted(maps.Keys(o)) {
+		if i == 10 {
+			parts = append(parts, fmt.Sprintf("and %d more", len(o)-10))
+			break
+		}
+		parts = append(parts, fmt.Sprintf("%s=%d", name, o[name].Next))
 	}
-	return out
+	return strings.Join(parts, ", ")
 }

@@ -7,22 +7,37 @@ import (
 	"slices"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"lake/load"
 	"lake/table"
 )
 
+// deliver hands out what the last commit of each shard owes.
+func (p *pipeline) deliver(ctx context.Context, shards []*shard) error {
+	if len(shards) == 1 {
+		return shards[0].deliver(ctx, shards[0].last, p.Answered)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
+	for _, s := range shards {
+		group.Go(func() error { return s.deliver(ctx, s.last, nil) })
+	}
+	return group.Wait()
+}
+
 // deliver hands a commit's dead letters and answers to their targets. Each
 // target takes a commit once, so that a restart may repeat it. The next commit
 // is made only after this one's deliveries: at most one is ever owed. show sees
 // the answers; nil: nobody looks.
-func (p *pipeline) deliver(ctx context.Context, c *checkpoint, show func(load.Delivery)) error {
+func (s *shard) deliver(ctx context.Context, c *checkpoint, show func(load.Delivery)) error {
+	p := s.p
 	if c.Letters.Length > 0 {
-		if err := p.deliverLetters(ctx, c); err != nil {
+		if err := s.deliverLetters(ctx, c); err != nil {
 			return fmt.Errorf("deliver dead letters of commit %d: %w", c.Seq, err)
 		}
 	}
-	d := load.Delivery{Pipeline: p.Pipeline, Shard: Shard, Epoch: p.record.Epoch, Seq: c.Seq}
+	d := load.Delivery{Pipeline: p.Pipeline, Shard: s.name, Epoch: s.record.Epoch, Seq: c.Seq}
 	defer func() {
 		for _, a := range d.Answers {
 			a.Rows.Release()
@@ -40,7 +55,7 @@ func (p *pipeline) deliver(ctx context.Context, c *checkpoint, show func(load.De
 		}
 		d.Answers = append(d.Answers, a)
 	}
-	for i, s := range p.Sinks {
+	for i, sink := range s.sinks {
 		mine := d
 		mine.Answers = nil
 		for _, a := range d.Answers {
@@ -52,10 +67,10 @@ func (p *pipeline) deliver(ctx context.Context, c *checkpoint, show func(load.De
 			continue
 		}
 		delivering, cancel := context.WithTimeout(ctx, deliveryTime)
-		err := s.Deliver(delivering, mine)
+		err := sink.Deliver(delivering, mine)
 		cancel()
 		if err != nil {
-			return fmt.Errorf("deliver the answers of commit %d to %s: %w", c.Seq, s.Name, err)
+			return fmt.Errorf("deliver the answers of commit %d to %s: %w", c.Seq, p.Sinks[i].Name, err)
 		}
 	}
 	if show != nil && len(d.Answers) > 0 {
@@ -71,10 +86,13 @@ func (p *pipeline) takes(rule string, sink int) bool {
 
 // deliverLetters appends a commit's dead letters to their table, which knows
 // the last commit that it has.
-func (p *pipeline) deliverLetters(ctx context.Context, c *checkpoint) (err error) {
+func (s *shard) deliverLetters(ctx context.Context, c *checkpoint) (err error) {
+	p := s.p
+	p.lettering.Lock()
+	defer p.lettering.Unlock()
 	delivering, cancel := context.WithTimeout(ctx, commitTime)
 	defer cancel()
-	key := p.Pipeline + "." + Shard
+	key := p.Pipeline + "." + s.name
 	t, err := p.Letters(delivering)
 	if err != nil {
 		return err

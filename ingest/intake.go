@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -29,15 +30,19 @@ const RecordTime = "_timestamp"
 
 // decoded is a batch after its decoder, with the columns that lake makes.
 type decoded struct {
-	source  Batch // its records are gone but for the positions
-	records int   // how many there were
-	bytes   int64
-	rows    arrow.RecordBatch // nil: none
-	offsets []int64           // of each row
-	times   []int64           // event time of each row; nil: the job has none
-	dates   []int32           // local date of each row; nil likewise
-	letters []Letter
-	err     error
+	source   Batch // its records are gone but for the positions
+	records  int   // how many there were
+	bytes    int64
+	rows     arrow.RecordBatch // nil: none
+	offsets  []int64           // of each row
+	times    []int64           // event time of each row; nil: the job has none
+	marks    []int64           // times, less those too far ahead of the clock: noTime
+	ahead    int               // how many these are
+	dates    []int32           // local date of each row; nil as times
+	null     []bool            // of each row: its key has a NULL; nil: none has
+	nullKeys int               // how many these are
+	letters  []Letter
+	err      error
 }
 
 func (d *decoded) release() {
@@ -52,6 +57,7 @@ type intake struct {
 	source     Source
 	newDecoder func() (decode.Decoder, error)
 	time       *EventTime
+	keys       *Keys
 	mem        memory.Allocator
 	workers    int
 
@@ -66,11 +72,11 @@ type job struct {
 
 // start runs the intake until the source ends, fails or ctx ends. The group
 // waits for its goroutines. What the source holds back is bounded by the
-// channels: two batches a worker, polled or decoded and not yet taken.
+// channels: three batches a worker, polled or decoded and not yet taken.
 func (in *intake) start(ctx context.Context, group *errgroup.Group) {
 	in.out = make(chan *decoded)
 	work := make(chan *job)
-	ordered := make(chan *job, in.workers)
+	ordered := make(chan *job, 2*in.workers) // the writer takes its time where pages of all columns end at once
 
 	group.Go(func() error { // poll
 		defer close(work)
@@ -144,6 +150,7 @@ func release(b Batch) {
 type worker struct {
 	decoder decode.Decoder
 	time    *EventTime
+	keys    *Keys
 	column  int // of the event time in the decoder's schema
 	clock   *schemas.ZoneClock
 	mem     memory.Allocator
@@ -154,7 +161,7 @@ func (in *intake) newWorker() (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &worker{decoder: decoder, time: in.time, mem: in.mem}
+	w := &worker{decoder: decoder, time: in.time, keys: in.keys, mem: in.mem}
 	if in.time != nil {
 		w.clock = schemas.NewZoneClock(in.time.Zone)
 		w.column = in.time.Column
@@ -167,7 +174,7 @@ func (w *worker) decode(batch Batch) *decoded {
 	d := &decoded{source: batch, records: len(batch.Records)}
 	defer func() {
 		release(batch)
-		d.source.Records, d.source.Offsets, d.source.Times, d.source.Release = nil, nil, nil, nil
+		d.source.Records, d.source.Offsets, d.source.Times, d.source.Keys, d.source.Release = nil, nil, nil, nil, nil
 	}()
 	if len(batch.Records) == 0 {
 		return d
@@ -193,19 +200,52 @@ func (w *worker) decode(batch Batch) *decoded {
 		return d
 	}
 	d.rows = out
-	if w.time != nil {
-		if err := w.makeColumns(d, batch, rows); err != nil {
-			d.err = err
-			d.release()
-			return d
-		}
-		return d
-	}
 	d.offsets = make([]int64, len(rows))
 	for i, r := range rows {
 		d.offsets[i] = batch.Offsets[r]
 	}
+	if err := w.finish(d, batch, rows); err != nil {
+		d.err = err
+		d.release()
+	}
 	return d
+}
+
+// finish refuses rows that do not keep what the job says of event times and
+// keys, and adds the columns that lake makes. rows has the record of each row.
+func (w *worker) finish(d *decoded, batch Batch, rows []int32) error {
+	refused := map[int]bool{}
+	refuse := func(row int, reason string) {
+		if !refused[row] {
+			refused[row] = true
+			d.letters = append(d.letters, w.letter(batch, int(rows[row]), decode.StageConvert, reason))
+		}
+	}
+	if w.time != nil {
+		w.readTimes(d, batch, rows, refuse)
+	}
+	if w.keys != nil {
+		bad, reasons, null := w.keys.check(d, batch.Keys, rows)
+		for i, row := range bad {
+			refuse(row, reasons[i])
+		}
+		d.null = null
+	}
+	if len(refused) > 0 {
+		if err := w.drop(d, refused); err != nil {
+			return err
+		}
+	}
+	for _, null := range d.null {
+		if null {
+			d.nullKeys++
+		}
+	}
+	if w.time != nil {
+		w.lookAhead(d)
+		w.append(d)
+	}
+	return nil
 }
 
 func (w *worker) letter(batch Batch, record int, stage decode.Stage, reason string) Letter {
@@ -216,20 +256,17 @@ func (w *worker) letter(batch Batch, record int, stage decode.Stage, reason stri
 	return newLetter(batch.Partition, batch.Offsets[record], at, stage, reason, batch.Records[record])
 }
 
-// makeColumns adds the columns that lake makes and refuses rows whose event
-// time is null or implausible.
-func (w *worker) makeColumns(d *decoded, batch Batch, rows []int32) error {
+// readTimes fills in each row's event time and date; one that is null or
+// implausible is refused.
+func (w *worker) readTimes(d *decoded, batch Batch, rows []int32, refuse func(row int, reason string)) {
 	times := make([]int64, len(rows))
-	d.offsets = make([]int64, len(rows))
 	d.dates = make([]int32, len(rows))
 	var column *array.Timestamp
 	if w.time.Name != RecordTime {
 		column = d.rows.Column(w.column).(*array.Timestamp)
 		copy(times, arrow.Int64Traits.CastFromBytes(arrow.TimestampTraits.CastToBytes(column.Values())))
 	}
-	var bad []int // rows
 	for i, r := range rows {
-		d.offsets[i] = batch.Offsets[r]
 		reason := ""
 		switch {
 		case column == nil && batch.Times == nil:
@@ -242,45 +279,75 @@ func (w *worker) makeColumns(d *decoded, batch Batch, rows []int32) error {
 		if t := times[i]; reason == "" && (t < earliestTime || t >= latestTime) {
 			reason = "the event time " + time.UnixMicro(t).UTC().Format(time.RFC3339) + " is outside of 1970-01-02 to 2200-01-01"
 		}
+		if reason == "" && w.time.refuses(times[i]) {
+			reason = "the event time " + time.UnixMicro(times[i]).UTC().Format(time.RFC3339) + " is more than time.max_future ahead of the clock"
+		}
 		if reason != "" {
-			d.letters = append(d.letters, w.letter(batch, int(r), decode.StageConvert, w.time.Name+": "+reason))
-			bad = append(bad, i)
+			refuse(i, w.time.Name+": "+reason)
 			continue
 		}
 		d.dates[i] = w.clock.Date(times[i])
 	}
-	d.times = times
-	if len(bad) > 0 {
-		if err := w.drop(d, bad); err != nil {
-			return err
-		}
-	}
-	w.append(d)
-	return nil
+	d.times, d.marks = times, times
 }
 
-// drop removes rows, ascending, from a decoded batch.
-func (w *worker) drop(d *decoded, bad []int) error {
-	keep := array.NewBooleanBuilder(w.mem)
-	defer keep.Release()
-	next, n := 0, 0
-	for i := range d.offsets {
-		if next < len(bad) && bad[next] == i {
-			next++
-			keep.Append(false)
+// lookAhead keeps the watermark from event times that are too far ahead of the
+// clock: one wrong clock would close every window. Their rows land.
+func (w *worker) lookAhead(d *decoded) {
+	if w.time.MaxFuture == 0 {
+		return
+	}
+	bound := time.Now().Add(w.time.MaxFuture).UnixMicro()
+	for i, t := range d.times {
+		if t <= bound {
 			continue
 		}
-		keep.Append(true)
-		d.offsets[n], d.times[n], d.dates[n] = d.offsets[i], d.times[i], d.dates[i]
+		if d.ahead == 0 {
+			d.marks = slices.Clone(d.times)
+		}
+		d.marks[i] = noTime
+		d.ahead++
+	}
+}
+
+// refuses reports whether a row of this event time becomes a dead letter.
+func (t *EventTime) refuses(at int64) bool {
+	return t.RefuseFuture && t.MaxFuture > 0 && at > time.Now().Add(t.MaxFuture).UnixMicro()
+}
+
+// drop removes rows from a decoded batch.
+func (w *worker) drop(d *decoded, refused map[int]bool) error {
+	keep := array.NewBooleanBuilder(w.mem)
+	defer keep.Release()
+	n := 0
+	for i := range d.offsets {
+		keep.Append(!refused[i])
+		if refused[i] {
+			continue
+		}
+		d.offsets[n] = d.offsets[i]
+		if d.times != nil {
+			d.times[n], d.dates[n] = d.times[i], d.dates[i]
+		}
+		if d.null != nil {
+			d.null[n] = d.null[i]
+		}
 		n++
 	}
-	d.offsets, d.times, d.dates = d.offsets[:n], d.times[:n], d.dates[:n]
+	d.offsets = d.offsets[:n]
+	if d.times != nil {
+		d.times, d.dates = d.times[:n], d.dates[:n]
+		d.marks = d.times
+	}
+	if d.null != nil {
+		d.null = d.null[:n]
+	}
 	mask := keep.NewArray()
 	defer mask.Release()
 	ctx := compute.WithAllocator(context.Background(), w.mem)
 	kept, err := compute.FilterRecordBatch(ctx, d.rows, mask, compute.DefaultFilterOptions())
 	if err != nil {
-		return fmt.Errorf("leave out rows without a plausible event time: %w", err)
+		return fmt.Errorf("leave out refused rows: %w", err)
 	}
 	d.rows.Release()
 	d.rows = kept

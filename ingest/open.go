@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,64 +24,232 @@ import (
 // commitTime bounds one commit, its retries included.
 const commitTime = 5 * time.Minute
 
-// open takes the shard over and restores what the table's record points to.
+// open begins a session. Where the source is shared, shards come with their
+// partitions; otherwise the whole source is taken over at once.
 func (p *pipeline) open(ctx context.Context) error {
-	id, err := p.Source.ID(ctx)
+	id, err := p.source.ID(ctx)
 	if err != nil {
 		return fmt.Errorf("identify the source: %w", err)
 	}
-	record, found, err := p.Table.Record(p.Pipeline, Shard)
+	p.Job.Source = id
+	if err := p.newWriter(); err != nil {
+		return err
+	}
+	if p.shared != nil {
+		return nil
+	}
+	return p.takeOver(ctx, []string{Whole})
+}
+
+// takeOver makes shards this process's own and reads on where the table ends.
+func (p *pipeline) takeOver(ctx context.Context, names []string) error {
+	taking, cancel := context.WithTimeout(ctx, commitTime)
+	defer cancel()
+	if err := p.Table.Refresh(taking); err != nil {
+		return fmt.Errorf("take over pipeline %s: %w", p.Pipeline, err)
+	}
+	records, err := p.Table.Records()
 	if err != nil {
 		return err
 	}
-	if err := p.Table.CheckLineage(p.Pipeline, Shard); err != nil {
+	if err := p.sameShards(records); err != nil {
 		return err
 	}
-	if found && record.Blob != "" {
-		if p.last, err = readCheckpoint(ctx, p.Blobs, record.Blob, record.SHA256); err != nil {
-			return err
-		}
-		if err := p.unchanged(id); err != nil {
-			return err
-		}
+	partitions, err := p.countPartitions(taking, records)
+	if err != nil {
+		return err
 	}
-	p.Job.Source = id
-
 	// The takeover: from its snapshot on, any late commit of an older owner fails.
-	next := record
-	next.Version, next.Pipeline, next.Shard = table.RecordVersion, p.Pipeline, Shard
-	next.Epoch, next.CommitID, next.SourceID = record.Epoch+1, uuid.NewString(), id
-	taking, cancel := context.WithTimeout(ctx, commitTime)
-	defer cancel()
-	p.record, err = p.Table.Commit(taking, table.Commit{Record: next, Base: record})
+	id := uuid.NewString()
+	var c table.Commit
+	var taken []*shard
+	for _, name := range names {
+		s := p.newShard(name)
+		base, err := s.find(taking)
+		if err != nil {
+			return err
+		}
+		next := s.record
+		next.Version, next.Pipeline, next.Shard = table.RecordVersion, p.Pipeline, name
+		next.Epoch, next.CommitID, next.SourceID, next.Partitions = s.record.Epoch+1, id, p.Job.Source, max(partitions, s.record.Partitions)
+		if s.anew { // whoever comes before the reset is done must not go on from the old state
+			next.Blob, next.Section, next.SHA256 = "", "", ""
+		}
+		c.Steps = append(c.Steps, table.Step{Record: next, Base: base})
+		taken = append(taken, s)
+	}
+	moves, err := p.resolveReset(taking, taken)
+	if err != nil {
+		return err
+	}
+	after, err := p.Table.Commit(taking, c)
 	if err != nil {
 		return fmt.Errorf("take over pipeline %s: %w", p.Pipeline, err)
 	}
-	p.Log.Debug("took over", "pipeline", p.Pipeline, "epoch", p.record.Epoch, "seq", p.record.Seq)
-
-	if err := p.restore(ctx); err != nil {
-		return err
+	positions, late := Offsets{}, map[string]bool{}
+	for i, s := range taken {
+		s.record = after[i]
+		p.shards[s.name] = s
+		p.Log.Debug("took over", "pipeline", p.Pipeline, "shard", s.name, "epoch", s.record.Epoch, "seq", s.record.Seq)
+		if err := s.restore(ctx); err != nil {
+			return err
+		}
+		if err := s.openSinks(ctx); err != nil {
+			return err
+		}
 	}
-	if err := p.openSinks(ctx); err != nil {
-		return err
+	for i, to := range moves {
+		s := taken[i]
+		p.Log.Warn("offsets are reset", "pipeline", p.Pipeline, "shard", s.name, "from", s.offsets.String(), "to", to.String())
+		s.offsets = to
+		s.moved()
 	}
-	if len(p.offsets) > 0 {
-		if err := p.Source.Seek(ctx, p.offsets); err != nil {
+	for _, s := range taken {
+		maps.Copy(positions, s.offsets)
+		late[s.name] = addedLate(s.name, records)
+	}
+	switch {
+	case p.shared != nil:
+		if err := p.shared.Begin(ctx, names, positions, late); err != nil {
+			return fmt.Errorf("continue the source where the table ends: %w", err)
+		}
+	case len(positions) > 0:
+		if err := p.source.Seek(ctx, positions); err != nil {
 			return fmt.Errorf("continue the source where the table ends: %w", err)
 		}
 	}
-	return p.newWriter()
+	if p.Reset != "" && p.pending.moved {
+		return p.commit(ctx) // the new offsets stay, whatever becomes of this run
+	}
+	return nil
+}
+
+// giveUp commits what was read and lets other processes have partitions.
+func (p *pipeline) giveUp(ctx context.Context, names []string) error {
+	if p.pending.records > 0 || p.pending.moved {
+		if err := p.commit(ctx); err != nil {
+			return err
+		}
+	}
+	var errs []error
+	for _, name := range names {
+		if s := p.shards[name]; s != nil {
+			errs = append(errs, s.close())
+			s.release()
+			delete(p.shards, name)
+			p.Log.Debug("let go of", "pipeline", p.Pipeline, "shard", name, "seq", s.record.Seq)
+		}
+	}
+	p.shared.Leave(names)
+	return errors.Join(errs...)
+}
+
+// sameShards refuses a job whose partitions were read as one shard and are to be
+// shared, or the other way round: offsets and rule state would be divided anew.
+func (p *pipeline) sameShards(records []table.Record) error {
+	for _, r := range records {
+		if r.Pipeline != p.Pipeline {
+			continue
+		}
+		const one, shared = "one process at a time", "shared by source partition"
+		switch {
+		case r.Shard == Whole && p.Keys != nil:
+			return &Changed{What: "the pipeline (partitioned_by, or its rules)", Was: one, Is: shared}
+		case r.Shard != Whole && p.Keys == nil:
+			return &Changed{What: "the pipeline (partitioned_by, or its rules)", Was: shared, Is: one}
+		}
+	}
+	return nil
+}
+
+// countPartitions counts those of a shared source. Where rules group, another
+// number than before puts keys into other partitions than their groups are in.
+func (p *pipeline) countPartitions(ctx context.Context, records []table.Record) (int, error) {
+	if p.shared == nil {
+		return 0, nil
+	}
+	n, err := p.shared.Partitions(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("count the source's partitions: %w", err)
+	}
+	if len(p.Keys.Columns) == 0 {
+		return n, nil
+	}
+	for _, r := range records {
+		if r.Pipeline == p.Pipeline && r.Partitions != n {
+			return 0, &Changed{What: "the number of the source's partitions, over which its rules' groups are spread,", Was: strconv.Itoa(r.Partitions), Is: strconv.Itoa(n)}
+		}
+	}
+	return n, nil
+}
+
+// addedLate reports whether a partition was added to its topic after the pipeline
+// began: it is read from its first record on, wherever the job says to start.
+func addedLate(partition string, records []table.Record) bool {
+	i := strings.LastIndexByte(partition, '/')
+	number, err := strconv.Atoi(partition[i+1:])
+	if err != nil {
+		return false
+	}
+	began := 0
+	for _, r := range records {
+		if j := strings.LastIndexByte(r.Shard, '/'); j >= 0 && r.Shard[:j] == partition[:max(i, 0)] && r.Seq > 0 && (began == 0 || r.Partitions < began) {
+			began = r.Partitions
+		}
+	}
+	return began > 0 && number >= began
+}
+
+// find reads what the table and its checkpoint say of the shard, and returns the
+// record that a takeover builds on.
+func (s *shard) find(ctx context.Context) (base table.Record, err error) {
+	p := s.p
+	record, found, err := p.Table.Record(p.Pipeline, s.name)
+	if err != nil {
+		return record, err
+	}
+	s.record = record
+	switch err := p.Table.CheckLineage(p.Pipeline, s.name); {
+	case err == nil:
+	case p.Reset != "" && (errors.Is(err, table.ErrRolledBack) || errors.Is(err, table.ErrRecordMissing)):
+		s.anew = true // the rules' state is ahead of the rows, or gone
+		if s.record.Seq, err = p.Table.LastSeq(p.Pipeline, s.name); err != nil {
+			return record, err
+		}
+		s.record.Seq = max(s.record.Seq, record.Seq)
+	default:
+		return record, err
+	}
+	switch {
+	case !found:
+		return record, nil
+	case record.Blob == "" && record.Seq > 0:
+		s.anew = true
+		if p.Reset == "" {
+			return record, fmt.Errorf("pipeline %s, shard %s: a reset of its offsets was begun and not finished: run again with --reset-offsets", p.Pipeline, s.name)
+		}
+		return record, nil
+	case record.Blob == "":
+		return record, nil
+	}
+	if s.last, err = readCheckpoint(ctx, s.blobs, record.Blob, record.SHA256); err != nil {
+		return record, err
+	}
+	return record, s.unchanged()
 }
 
 // unchanged refuses a job that no longer is what filled the table.
-func (p *pipeline) unchanged(source string) error {
-	was, is := p.last.Job, p.Job
-	is.Source = source
+func (s *shard) unchanged() error {
+	was, is := s.last.Job, s.p.Job
+	if s.p.Reset != "" {
+		was.Source = is.Source
+	}
 	for _, each := range []Changed{
-		{"the source", was.Source, is.Source},
+		{theSource, was.Source, is.Source},
 		{"time.zone", was.Zone, is.Zone},
 		{"time.field", was.TimeField, is.TimeField},
 		{"table.partition_by", strings.Join(was.PartitionBy, ", "), strings.Join(is.PartitionBy, ", ")},
+		{"partitioned_by", strings.Join(was.PartitionedBy, ", "), strings.Join(is.PartitionedBy, ", ")},
 	} {
 		if each.Was != each.Is {
 			return &each
@@ -88,83 +258,80 @@ func (p *pipeline) unchanged(source string) error {
 	return nil
 }
 
-// restore makes the rules' state and the offsets those of the last commit.
-func (p *pipeline) restore(ctx context.Context) error {
-	states := map[string][][]byte{}
-	if p.last != nil {
-		p.offsets = p.last.Offsets
-		if p.mark != nil {
-			p.mark.restore(p.last.Mark)
-			p.advance = p.mark.current
+// resolveReset is where a person wants the shards' offsets to be; nil: where they are.
+func (p *pipeline) resolveReset(ctx context.Context, shards []*shard) ([]Offsets, error) {
+	if p.Reset == "" {
+		return nil, nil
+	}
+	from, ok := p.source.(Resetter)
+	if !ok && p.Reset != "earliest" {
+		return nil, fmt.Errorf("reset offsets to %s: a %s source can be read from its beginning (earliest), no more", p.Reset, p.SourceKind)
+	}
+	moves := make([]Offsets, len(shards))
+	for i, s := range shards {
+		moves[i] = Offsets{}
+		if !ok {
+			continue
+		}
+		var names []string
+		if p.shared != nil {
+			names = []string{s.name}
+		}
+		now := Offsets{}
+		if s.last != nil {
+			now = s.last.Offsets
 		}
 		var err error
-		if states, err = p.last.states(ctx, p.Blobs); err != nil {
+		if moves[i], err = from.Resolve(ctx, p.Reset, names, now); err != nil {
+			return nil, fmt.Errorf("reset offsets to %s: %w", p.Reset, err)
+		}
+	}
+	return moves, nil
+}
+
+// restore makes the rules' state and the offsets those of the last commit.
+func (s *shard) restore(ctx context.Context) error {
+	p := s.p
+	states := map[string][][]byte{}
+	if s.last != nil {
+		s.offsets = s.last.Offsets
+		if s.mark != nil {
+			s.mark.restore(s.last.Mark)
+			s.advance = s.mark.current
+		}
+		var err error
+		if states, err = s.last.states(ctx, s.blobs); err != nil {
 			return err
 		}
-		p.chain = p.last.Chain
+		s.chain = s.last.linkTo(s.record.SHA256)
 	}
-	if err := p.newTallies(); err != nil {
+	if err := s.newTallies(); err != nil {
 		return err
 	}
 	for i, r := range p.Rules {
-		t := p.tallies[i]
-		switch known := p.known(r); {
+		t := s.tallies[i]
+		switch known := s.known(r); {
 		case known:
 			if err := t.Restore(states[r.Name]...); err != nil {
 				return fmt.Errorf("restore the state of rule %s: %w", r.Name, err)
 			}
-		case p.last != nil:
-			if err := p.rebuild(ctx, r, t); err != nil {
+		case s.last == nil && !s.anew:
+		case p.Keys != nil && !r.Plan.Grouped: // it has no state
+		case p.Keys != nil:
+			return &Changed{What: "rule " + r.Name + " of a shared source, whose rows the table does not tell apart by partition,", Was: "another one", Is: "new"}
+		default:
+			if err := s.rebuild(ctx, r, t); err != nil {
 				return fmt.Errorf("rebuild the state of rule %s from the table: %w", r.Name, err)
 			}
-			p.chain = nil // the next checkpoint is a base
 		}
-	}
-	if p.last != nil {
-		p.chain = p.withLast()
 	}
 	return nil
-}
-
-// newTallies makes an empty state for each rule. Together they may hold a
-// quarter of the memory.
-func (p *pipeline) newTallies() error {
-	for _, r := range p.Rules {
-		t, err := tally.New(r.Rule, tally.Options{Mem: p.Mem, MaxBytes: p.Memory / 4 / int64(len(p.Rules))})
-		if err != nil {
-			return fmt.Errorf("rule %s: %w", r.Name, err)
-		}
-		p.tallies = append(p.tallies, t)
-	}
-	return nil
-}
-
-// withLast is the chain for the checkpoint after the last, nil where a rule was rebuilt.
-func (p *pipeline) withLast() []link {
-	for _, r := range p.Rules {
-		if !p.known(r) {
-			return nil
-		}
-	}
-	if len(p.Rules) != len(p.last.Rules) {
-		return nil
-	}
-	return p.linkTo(p.last, p.record.SHA256)
-}
-
-// linkTo is the chain of a checkpoint that follows c.
-func (p *pipeline) linkTo(c *checkpoint, sum string) []link {
-	var bytes int64
-	for _, r := range c.Rules {
-		bytes += r.State.Length
-	}
-	return append(slices.Clone(c.Chain), link{Name: c.name(), SHA256: sum, Bytes: bytes})
 }
 
 // known reports whether the last checkpoint has the rule's state as it is now.
-func (p *pipeline) known(r Rule) bool {
-	return p.last != nil && slices.ContainsFunc(p.last.Rules, func(s ruleState) bool {
-		return s.Name == r.Name && s.Fingerprint == fingerprint(r)
+func (s *shard) known(r Rule) bool {
+	return s.last != nil && !s.anew && slices.ContainsFunc(s.last.Rules, func(state ruleState) bool {
+		return state.Name == r.Name && state.Fingerprint == fingerprint(r)
 	})
 }
 
@@ -176,7 +343,8 @@ func fingerprint(r Rule) string {
 
 // rebuild reads the table's rows through a new or changed rule. It emits nothing
 // for the past but where Backfill is set.
-func (p *pipeline) rebuild(ctx context.Context, r Rule, t *tally.Tally) error {
+func (s *shard) rebuild(ctx context.Context, r Rule, t *tally.Tally) error {
+	p := s.p
 	p.Log.Info("rebuilding a rule's state from the table", "rule", r.Name)
 	columns := r.Plan.Columns()
 	if p.Time != nil && !slices.Contains(columns, p.Time.Name) {
@@ -201,8 +369,8 @@ func (p *pipeline) rebuild(ctx context.Context, r Rule, t *tally.Tally) error {
 			return err
 		}
 	}
-	if p.advance != noTime {
-		if err := t.Advance(p.advance); err != nil {
+	if s.advance != noTime {
+		if err := t.Advance(s.advance); err != nil {
 			return err
 		}
 	}
@@ -241,25 +409,36 @@ func (p *pipeline) newWriter() (err error) {
 	return nil
 }
 
-// openSinks delivers what the last commit owes and a crash may have held back.
-func (p *pipeline) openSinks(ctx context.Context) error {
+// openSinks makes the shard's sinks and delivers what the last commit owes and a
+// crash may have held back.
+func (s *shard) openSinks(ctx context.Context) error {
 	var errs []error
-	for _, s := range p.Sinks {
-		opening, cancel := context.WithTimeout(ctx, deliveryTime)
-		seq, err := s.Open(opening, p.Pipeline, Shard, p.record.Epoch)
-		cancel()
-		switch {
-		case err != nil:
-			errs = append(errs, fmt.Errorf("open %s: %w", s.Name, err))
-		case seq > p.record.Seq:
-			errs = append(errs, fmt.Errorf("open %s: it has the answers of commit %d, and the table is at %d: the table was restored or the output belongs to another table; use a new output or pipeline name", s.Name, seq, p.record.Seq))
-		}
+	for _, each := range s.p.Sinks {
+		errs = append(errs, s.openSink(ctx, each))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	if p.last == nil {
+	if s.last == nil {
 		return nil
 	}
-	return p.deliver(ctx, p.last, nil)
+	return s.deliver(ctx, s.last, nil)
+}
+
+func (s *shard) openSink(ctx context.Context, each Sink) error {
+	sink, err := each.New()
+	if err != nil {
+		return fmt.Errorf("open %s: %w", each.Name, err)
+	}
+	s.sinks = append(s.sinks, sink)
+	opening, cancel := context.WithTimeout(ctx, deliveryTime)
+	defer cancel()
+	seq, err := sink.Open(opening, s.p.Pipeline, s.name, s.record.Epoch)
+	switch {
+	case err != nil:
+		return fmt.Errorf("open %s: %w", each.Name, err)
+	case seq > s.record.Seq:
+		return fmt.Errorf("open %s: it has the answers of commit %d, and the table is at %d: the table was restored or the output belongs to another table; use a new output or pipeline name", each.Name, seq, s.record.Seq)
+	}
+	return nil
 }

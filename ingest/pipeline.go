@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -20,8 +22,8 @@ import (
 	"lake/table"
 )
 
-// Shard is the one shard of a pipeline whose source partitions have one owner.
-const Shard = "all"
+// Whole is the one shard of a pipeline whose source partitions have one owner.
+const Whole = "all"
 
 // EventTime is how a pipeline tells time.
 type EventTime struct {
@@ -30,6 +32,10 @@ type EventTime struct {
 	Zone     *time.Location
 	Lateness time.Duration
 	Idle     time.Duration
+	// MaxFuture is how far ahead of the clock an event time may move the watermark;
+	// 0: as far as it likes. RefuseFuture makes dead letters of rows beyond it.
+	MaxFuture    time.Duration
+	RefuseFuture bool
 	// Made are the columns that lake adds behind the decoder's: _timestamp where
 	// it is the event time, dt where the table is partitioned by it.
 	Made []schemas.Field
@@ -44,18 +50,24 @@ type Rule struct {
 // Sink is a destination of rule answers.
 type Sink struct {
 	Name string // for messages: "kafka localhost:9092", "files out/paid_user"
-	load.Sink
+	// New makes one for a shard, which closes it. It does not connect.
+	New func() (load.Sink, error)
 }
 
 // Config is a pipeline, wired.
 type Config struct {
 	Pipeline   string
 	SourceKind string
-	Source     Source
+	// NewSource makes the source of a session; where Keys is set it is a Shared. It
+	// does not connect. The run closes it.
+	NewSource  func() (Source, error)
 	NewDecoder func() (decode.Decoder, error)
-	Time       *EventTime // nil: no event time; then no rule has a window
-	Job        Identity   // Source is filled in from the source
-	Table      *table.Table
+	// Keys is set where several processes share the source: a shard is a source
+	// partition then, and otherwise all partitions together are one.
+	Keys  *Keys
+	Time  *EventTime // nil: no event time; then no rule has a window
+	Job   Identity   // Source is filled in from the source
+	Table *table.Table
 	// Letters opens or creates the dead-letter table; it is called when there is one to deliver.
 	Letters func(ctx context.Context) (*table.Table, error)
 	Blobs   Blobs
@@ -67,9 +79,14 @@ type Config struct {
 	MaxBytes   int64
 	// MaxBadRatio stops the run without a commit where more than this part of its
 	// records are dead letters, once 1,000 were read or the source ended; 1: never.
-	MaxBadRatio   float64
-	Backfill      bool // a new or changed rule emits answers for the past
-	CloseWindows  bool // a bounded run's end closes all windows
+	MaxBadRatio float64
+	// Retry tells an error after which a new session is worth a try; nil: none is.
+	// Sessions that end without a commit are tried for Patience.
+	Retry         func(error) bool
+	Patience      time.Duration
+	Reset         string // move the source's offsets there before reading: earliest, latest, …; "": no
+	Backfill      bool   // a new or changed rule emits answers for the past
+	CloseWindows  bool   // a bounded run's end closes all windows
 	Memory        int64
 	TargetBytes   int64 // of a data file
 	ProgressEvery time.Duration
@@ -94,6 +111,9 @@ type Result struct {
 	Answers   map[string]int64 `json:"answers,omitempty"`
 	RuleFails int64            `json:"rule_failures,omitempty"`
 	Late      map[string]int64 `json:"late,omitempty"`
+	NullKeys  int64            `json:"null_keys,omitempty"` // rows that rules left out, whose key is NULL
+	Ahead     int64            `json:"ahead,omitempty"`     // rows too far in the future to move the watermark
+	Sessions  int              `json:"sessions,omitempty"`  // how often the run began anew from the table
 	Bytes     int64            `json:"bytes"`
 	Files     int              `json:"files"`
 	Snapshot  int64            `json:"snapshot,omitempty"`
@@ -118,30 +138,39 @@ func (e *TooManyBad) Error() string {
 // Changed says that the job differs from what its table was filled with.
 type Changed struct{ What, Was, Is string }
 
+const theSource = "the source"
+
 func (e *Changed) Error() string {
-	return fmt.Sprintf("%s was %s and is now %s: the rows that are there were made with the old one; give the job another name and table, or change it back", e.What, e.Was, e.Is)
+	mend := "give the job another name and table, or change it back"
+	if e.What == theSource {
+		mend += "; a topic that was made anew is read on with --reset-offsets"
+	}
+	return fmt.Sprintf("%s was %s and is now %s: the rows that are there were made with the old one; %s", e.What, e.Was, e.Is, mend)
 }
 
-// pipeline is a run's state. One goroutine owns it.
+// pipeline is a session: from taking shards over to letting go of them. One
+// goroutine owns it.
 type pipeline struct {
 	Config
-	record  table.Record // of the last commit
-	last    *checkpoint  // nil before the first
-	chain   []link       // of last and what it needs
-	offsets Offsets
-	mark    *watermark
-	tallies []*tally.Tally
-	rows    rowWriter     // where rows go: writer, or a rehearsal's memory
-	writer  *table.Writer // nil in a rehearsal
-	letters []Letter
+	source Source
+	shared Shared            // source, where its partitions are shared; nil otherwise
+	shards map[string]*shard // that this process owns
+	rows   rowWriter         // where rows go: writer, or a rehearsal's memory
+	writer *table.Writer     // nil in a rehearsal
 
-	pending pending
-	run     Totals
-	started time.Time
-	result  Result
-	marks   []int64 // scratch
-	advance int64   // watermark that the rules have seen
-	sampled []Letter
+	lettering sync.Mutex // held by the delivery of dead letters: shards share their table
+
+	pending pending // of all shards together
+	*progressOfRun
+}
+
+// progressOfRun outlives a session.
+type progressOfRun struct {
+	started   time.Time
+	committed time.Time // when the last commit, or the run, began to be waited for
+	run       Totals
+	result    Result
+	sampled   []Letter
 }
 
 // rowWriter takes rows; the batch stays the caller's.
@@ -153,58 +182,111 @@ type rowWriter interface {
 type pending struct {
 	records, rows, letters, bytes int64
 	since                         time.Time
-	moved                         bool // the watermark, by the wall clock
+	moved                         bool // the watermark by the wall clock, or the offsets by a reset
+}
+
+func (q *pending) add(records, rows, letters, bytes int64) {
+	q.records += records
+	q.rows += rows
+	q.letters += letters
+	q.bytes += bytes
 }
 
 // Run ingests until the source's end, an error, or stop is closed; it then
 // commits what it has taken and returns. ctx ending abandons what is not
-// committed. It does not close the source or the sinks.
+// committed.
 func Run(ctx context.Context, cfg Config, stop <-chan struct{}) (Result, error) {
-	p := newPipeline(cfg)
-	defer p.releaseAll()
-	if err := p.open(ctx); err != nil {
-		return p.finish(), err
-	}
-	err := p.loop(ctx, stop)
-	return p.finish(), err
-}
-
-func newPipeline(cfg Config) *pipeline {
-	p := &pipeline{Config: cfg, offsets: Offsets{}, started: time.Now(), advance: noTime}
-	p.result.Answers = map[string]int64{}
-	if p.Time != nil {
-		p.mark = newWatermark(p.Time.Lateness, p.Time.Idle)
-	}
-	return p
-}
-
-func (p *pipeline) finish() Result {
-	r := p.result
-	r.Run, r.Seq, r.Elapsed, r.Watermark, r.Samples = p.run, p.record.Seq, time.Since(p.started), noTime, p.sampled
-	if p.mark != nil {
-		r.Watermark = p.mark.current
-	}
-	if p.last != nil {
-		r.Total = p.last.Totals
-	}
-	for i, t := range p.tallies {
-		if late := t.Late(); late > 0 {
-			if r.Late == nil {
-				r.Late = map[string]int64{}
-			}
-			r.Late[p.Rules[i].Name] = late
+	run := &progressOfRun{started: time.Now(), committed: time.Now()}
+	run.result.Answers = map[string]int64{}
+	for try := 1; ; try++ {
+		p := &pipeline{Config: cfg, shards: map[string]*shard{}, progressOfRun: run}
+		commits := run.run.Commits
+		err := p.session(ctx, stop)
+		if run.run.Commits > commits {
+			try = 1
 		}
+		if err == nil || cfg.Retry == nil || !cfg.Retry(err) || time.Since(run.committed) > cfg.Patience {
+			return run.finish(), err
+		}
+		wait := backoff(try)
+		cfg.Log.Warn("beginning anew from the table", "error", err, "wait", wait.Round(time.Millisecond))
+		select {
+		case <-time.After(wait):
+		case <-stop:
+			return run.finish(), nil // all that was committed is; the rest is read again
+		case <-ctx.Done():
+			return run.finish(), err
+		}
+		cfg.Reset = p.Reset
+		run.result.Sessions++
 	}
-	if s, ok := p.Table.Current(); ok {
-		r.Snapshot = s.ID
-	}
-	return r
 }
 
-func (p *pipeline) releaseAll() {
-	for _, t := range p.tallies {
-		t.Release()
+// backoff is how long to wait before a session after try failures in a row,
+// half of it at random: processes that met one failure do not come back at once.
+func backoff(try int) time.Duration {
+	wait := min(250*time.Millisecond<<min(try-1, 10), 15*time.Second)
+	return wait/2 + rand.N(wait/2)
+}
+
+// session is a run from the table's state to an end or an error.
+func (p *pipeline) session(ctx context.Context, stop <-chan struct{}) (err error) {
+	defer func() { p.drop() }() // the result, before what was not committed is forgotten
+	defer func() { err = errors.Join(err, p.closeShards()) }()
+	if p.source, err = p.NewSource(); err != nil {
+		return fmt.Errorf("open the source: %w", err)
 	}
+	defer func() { err = errors.Join(err, p.source.Close()) }()
+	if p.Keys != nil {
+		p.shared = p.source.(Shared)
+	}
+	if err := p.open(ctx); err != nil {
+		return err
+	}
+	return p.loop(ctx, stop)
+}
+
+// drop sums up the session and takes back what it counted and did not commit.
+func (p *pipeline) drop() {
+	r := &p.result
+	r.Seq, r.Total, r.Watermark, r.Late = 0, Totals{}, noTime, nil
+	for _, s := range p.shards {
+		r.Seq = max(r.Seq, s.record.Seq)
+		if s.last != nil {
+			r.Total.add(s.last.Totals)
+		}
+		if s.mark != nil && s.mark.current != noTime && (r.Watermark == noTime || s.mark.current < r.Watermark) {
+			r.Watermark = s.mark.current
+		}
+		for i, t := range s.tallies {
+			if late := t.Late(); late > 0 {
+				if r.Late == nil {
+					r.Late = map[string]int64{}
+				}
+				r.Late[p.Rules[i].Name] += late
+			}
+		}
+		s.release()
+	}
+	if snapshot, ok := p.Table.Current(); ok {
+		r.Snapshot = snapshot.ID
+	}
+	p.run.Records -= p.pending.records
+	p.run.Rows -= p.pending.rows
+	p.run.DeadLetters -= p.pending.letters
+}
+
+func (r *progressOfRun) finish() Result {
+	out := r.result
+	out.Run, out.Elapsed, out.Samples = r.run, time.Since(r.started), r.sampled
+	return out
+}
+
+func (t *Totals) add(o Totals) {
+	t.Records += o.Records
+	t.Rows += o.Rows
+	t.DeadLetters += o.DeadLetters
+	t.Commits += o.Commits
 }
 
 // loop takes batches and commits when one is due.
@@ -218,7 +300,7 @@ func (p *pipeline) loop(ctx context.Context, stop <-chan struct{}) (err error) {
 	}()
 	polling, cancel := context.WithCancel(ctx)
 	group, polling := errgroup.WithContext(polling)
-	in := &intake{source: p.Source, newDecoder: p.NewDecoder, time: p.Time, mem: p.Mem, workers: runtime.GOMAXPROCS(0)}
+	in := &intake{source: p.source, newDecoder: p.NewDecoder, time: p.Time, keys: p.Keys, mem: p.Mem, workers: runtime.GOMAXPROCS(0)}
 	in.start(polling, group)
 	defer func() { // whoever is still decoding is waited for, and what it made released
 		cancel()
@@ -244,9 +326,8 @@ func (p *pipeline) loop(ctx context.Context, stop <-chan struct{}) (err error) {
 				return err
 			}
 		case now := <-tick.C: // idle sources commit, too
-			if p.mark != nil && p.mark.stepAside(now) {
-				p.pending.moved = true
-				if err := p.advanceRules(); err != nil {
+			for _, s := range p.shards {
+				if err := s.stepAside(now); err != nil {
 					return err
 				}
 			}
@@ -295,45 +376,24 @@ func (p *pipeline) due(now time.Time) bool {
 // take adds a decoded batch to what the next commit holds.
 func (p *pipeline) take(ctx context.Context, d *decoded) error {
 	defer d.release()
-	faults.Point(faults.Polled)
-	if d.err != nil {
+	switch {
+	case d.err != nil:
 		return d.err
+	case len(d.source.Assigned) > 0:
+		return p.takeOver(ctx, d.source.Assigned)
+	case len(d.source.Revoked) > 0:
+		return p.giveUp(ctx, d.source.Revoked)
 	}
+	s := p.shardOf(d.source.Partition)
+	if s == nil {
+		return fmt.Errorf("read the source: it has records of %s, which this process does not own", d.source.Partition)
+	}
+	faults.Point(faults.Polled)
 	if p.pending.since.IsZero() {
 		p.pending.since = time.Now()
 	}
-	if p.mark != nil {
-		p.mark.announce(d.source.Announce)
-	}
-	if d.source.Partition != "" {
-		p.offsets[d.source.Partition] = d.source.Position
-	}
-	rows := int64(0)
-	if d.rows != nil && d.rows.NumRows() > 0 {
-		rows = d.rows.NumRows()
-		if err := p.takeRows(ctx, d); err != nil {
-			return err
-		}
-	}
-	p.addLetters(d.letters)
-	p.pending.records += int64(d.records)
-	p.pending.rows += rows
-	p.pending.letters += int64(len(d.letters))
-	p.pending.bytes += d.bytes
-	p.run.Records += int64(d.records)
-	p.run.Rows += rows
-	p.run.DeadLetters += int64(len(d.letters))
-	p.result.Bytes += d.bytes
-	if p.mark != nil && d.source.Partition != "" {
-		if d.source.CaughtUp {
-			p.mark.caughtUp(d.source.Partition, time.Now())
-		}
-		if d.source.End {
-			p.mark.end(d.source.Partition)
-		}
-		if err := p.advanceRules(); err != nil {
-			return err
-		}
+	if err := s.take(ctx, d); err != nil {
+		return err
 	}
 	if p.run.Records >= 1000 {
 		return p.checkBad()
@@ -341,54 +401,12 @@ func (p *pipeline) take(ctx context.Context, d *decoded) error {
 	return nil
 }
 
-func (p *pipeline) takeRows(ctx context.Context, d *decoded) error {
-	var marks []int64
-	if p.mark != nil {
-		p.marks = p.mark.rows(d.source.Partition, d.times, p.marks[:0])
-		marks = p.marks
+// shardOf is the shard of a source partition; nil: another process has it.
+func (p *pipeline) shardOf(partition string) *shard {
+	if p.Keys == nil {
+		return p.shards[Whole]
 	}
-	for i, t := range p.tallies {
-		if err := t.Add(tally.Rows{Batch: d.rows, Date: d.dates, Watermark: marks}); err != nil {
-			return fmt.Errorf("rule %s: %w", p.Rules[i].Name, err)
-		}
-		for _, f := range t.RowFailures() {
-			at := int64(noTime)
-			if d.times != nil {
-				at = d.times[f.Row]
-			}
-			p.addLetters([]Letter{{Partition: d.source.Partition, Offset: d.offsets[f.Row], Time: at, Stage: StageRule,
-				Reason: p.Rules[i].Name + ": " + f.Reason}})
-			p.result.RuleFails++
-		}
-	}
-	if err := p.rows.Write(ctx, d.rows); err != nil {
-		return fmt.Errorf("write rows of %s: %w", d.source.Partition, err)
-	}
-	return nil
-}
-
-func (p *pipeline) addLetters(letters []Letter) {
-	p.letters = append(p.letters, letters...)
-	for _, l := range letters {
-		p.pending.bytes += int64(len(l.Payload))
-		if len(p.sampled) < 10 {
-			p.sampled = append(p.sampled, l)
-		}
-	}
-}
-
-// advanceRules tells the rules how far event time has come.
-func (p *pipeline) advanceRules() error {
-	if p.mark.current == p.advance {
-		return nil
-	}
-	p.advance = p.mark.current
-	for i, t := range p.tallies {
-		if err := t.Advance(p.advance); err != nil {
-			return fmt.Errorf("rule %s: close windows: %w", p.Rules[i].Name, err)
-		}
-	}
-	return nil
+	return p.shards[partition]
 }
 
 func (p *pipeline) checkBad() error {
@@ -403,13 +421,12 @@ func (p *pipeline) end(ctx context.Context, atEnd bool) error {
 	if err := p.checkBad(); err != nil {
 		return err
 	}
-	if atEnd && p.CloseWindows && p.mark != nil && p.mark.largest != noTime {
-		for i, t := range p.tallies {
-			if err := t.CloseAll(); err != nil {
-				return fmt.Errorf("rule %s: close windows: %w", p.Rules[i].Name, err)
+	if atEnd && p.CloseWindows {
+		for _, s := range p.shards {
+			if err := s.closeWindows(); err != nil {
+				return err
 			}
 		}
-		p.pending.moved = true
 	}
 	if p.pending.records > 0 || p.pending.moved {
 		return p.commit(ctx)

@@ -95,9 +95,15 @@ func (l *lines) Close() error { return nil }
 type recorder struct {
 	got     []string // "seq rule column=value …"
 	failing bool
+	closed  bool // Open fails
 }
 
-func (r *recorder) Open(context.Context, string, string, int64) (int64, error) { return -1, nil }
+func (r *recorder) Open(context.Context, string, string, int64) (int64, error) {
+	if r.closed {
+		return -1, errors.New("the sink is closed")
+	}
+	return -1, nil
+}
 
 func (r *recorder) Deliver(_ context.Context, d load.Delivery) error {
 	if r.failing {
@@ -159,7 +165,7 @@ func (r *rig) table() *table.Table {
 func (r *rig) config(source ingest.Source, sink load.Sink, queries ...ruleText) ingest.Config {
 	t := r.table()
 	cfg := ingest.Config{
-		Pipeline: "x", SourceKind: "lines", Source: source, Table: t, Mem: r.mem, Log: slog.New(slog.DiscardHandler), MaxBadRatio: 1, Memory: 256 << 20,
+		Pipeline: "x", SourceKind: "lines", NewSource: func() (ingest.Source, error) { return source, nil }, Table: t, Mem: r.mem, Log: slog.New(slog.DiscardHandler), MaxBadRatio: 1, Memory: 256 << 20,
 		NewDecoder: func() (decode.Decoder, error) {
 			return json.NewDecoder(r.columns, json.Options{Mem: r.mem})
 		},
@@ -175,7 +181,7 @@ func (r *rig) config(source ingest.Source, sink load.Sink, queries ...ruleText) 
 		},
 	}
 	if sink != nil {
-		cfg.Sinks = []ingest.Sink{{Name: "recorder", Sink: sink}}
+		cfg.Sinks = []ingest.Sink{{Name: "recorder", New: func() (load.Sink, error) { return sink, nil }}}
 	}
 	for _, q := range queries {
 		plan, errs := rules.Compile(q.sql, rules.Source{Schema: schemas.Schema{Fields: slices.Concat(r.columns.Fields, r.made)}, Names: []string{"events"}, TimeField: "ts", Zone: time.UTC})

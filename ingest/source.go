@@ -2,7 +2,10 @@
 // rules, write, commit, deliver. One folder below it is one source.
 package ingest
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // Position is how far one source partition has been read.
 type Position struct {
@@ -27,6 +30,8 @@ type Batch struct {
 	Records [][]byte
 	// Offsets has the offset of each record, ascending.
 	Offsets []int64
+	// Keys has each record's key; nil where the source has none.
+	Keys [][]byte
 	// Times has each record's own timestamp in µs since 1970; nil where the source has none.
 	Times []int64
 	// Announce names partitions that the source has come to know. Each holds the
@@ -37,7 +42,11 @@ type Batch struct {
 	CaughtUp bool
 	// End says that the partition has no more records: it steps aside from the watermark.
 	End bool
-	// Revoked names partitions that another process owns from now on.
+	// Assigned names partitions of a Shared that this process is to take over. The
+	// batch has nothing else.
+	Assigned []string
+	// Revoked names partitions of a Shared that another process is about to own.
+	// All that was polled of them came before; the batch has nothing else.
 	Revoked []string
 	// Release hands the buffers back; nil where there is nothing to hand back.
 	Release func()
@@ -62,6 +71,32 @@ type Source interface {
 	Ack(ctx context.Context, offsets Offsets) error
 	// Close stops reading; a Poll under way returns an error.
 	Close() error
+}
+
+// Shared is a source whose partitions are spread over the processes of a
+// pipeline. It reads a partition only between Begin and the batch that revokes
+// it; Seek is not called. Begin and Leave may be called while a Poll is under way.
+type Shared interface {
+	Source
+	// Begin reads partitions that were assigned, behind positions; one that is not
+	// in positions starts as configured, or at its first record where late names it.
+	// It fails where a position no longer exists or never did.
+	Begin(ctx context.Context, partitions []string, positions Offsets, late map[string]bool) error
+	// Leave says that what was read of revoked partitions is committed.
+	Leave(partitions []string)
+	// Partitions counts the partitions that there are, of all processes.
+	Partitions(ctx context.Context) (int, error)
+}
+
+// ErrLost says that a Shared lost its partitions without notice: begin anew from the table.
+var ErrLost = errors.New("another process has the source's partitions by now")
+
+// Resetter is a source whose offsets a person may move.
+type Resetter interface {
+	// Resolve turns earliest, or what else the source knows (latest, a time in RFC
+	// 3339, partition=offset,…), into the positions of these partitions, nil for all,
+	// that now are at now.
+	Resolve(ctx context.Context, to string, partitions []string, now Offsets) (Offsets, error)
 }
 
 // LagReader is a source that knows how many records (or bytes, where records

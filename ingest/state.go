@@ -3,28 +3,28 @@ package ingest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
-
-	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"lake/rules/tally"
 	"lake/table"
 )
 
-// State is what a pipeline's last commit keeps, read without taking it over.
+// State is what a pipeline's last commits keep, of all its shards, read without
+// taking them over.
 type State struct {
-	Record    table.Record
-	Time      time.Time // of the commit
+	Records   []table.Record // of each shard
+	Time      time.Time      // of the newest commit
 	Offsets   Offsets
-	Watermark *int64 // µs; nil: none yet
+	Watermark *int64 // µs, the least of the shards'; nil: none yet
 	Totals    Totals
 	Rules     []RuleState
 }
 
-// RuleState is a rule's state in the last commit.
+// RuleState is a rule's state in the last commits.
 type RuleState struct {
 	tally.Rule
-	Known  bool // the checkpoint has it as the job has it now
+	Known  bool // the checkpoints have it as the job has it now
 	Groups int
 	Bytes  int64
 	Late   int64
@@ -33,47 +33,81 @@ type RuleState struct {
 
 // ReadState reads the state of a pipeline; found is false before its first commit.
 func ReadState(ctx context.Context, t *table.Table, blobs Blobs, pipeline string, rules []tally.Rule) (s State, found bool, err error) {
-	s.Record, found, err = t.Record(pipeline, Shard)
-	if err != nil || !found || s.Record.Blob == "" {
-		return s, false, err
-	}
-	c, err := readCheckpoint(ctx, blobs, s.Record.Blob, s.Record.SHA256)
+	records, err := t.Records()
 	if err != nil {
 		return s, false, err
 	}
-	s.Time, s.Offsets, s.Totals = c.Time, c.Offsets, c.Totals
-	if c.Mark.Current != noTime {
-		s.Watermark = &c.Mark.Current
+	s.Offsets = Offsets{}
+	for _, rule := range rules {
+		s.Rules = append(s.Rules, RuleState{Rule: rule, Known: true, Stats: map[int32]tally.DateStats{}})
+	}
+	for _, r := range records {
+		if r.Pipeline != pipeline {
+			continue
+		}
+		s.Records = append(s.Records, r)
+		if r.Blob == "" {
+			continue
+		}
+		found = true
+		if err := s.add(ctx, blobs.of(r.Shard), r); err != nil {
+			return s, false, err
+		}
+	}
+	for i := range s.Rules {
+		if !found || !s.Rules[i].Known {
+			s.Rules[i].Known, s.Rules[i].Stats = false, nil
+		}
+	}
+	return s, found, nil
+}
+
+// add reads one shard's last commit.
+func (s *State) add(ctx context.Context, blobs Blobs, r table.Record) error {
+	c, err := readCheckpoint(ctx, blobs, r.Blob, r.SHA256)
+	if err != nil {
+		return err
+	}
+	if c.Time.After(s.Time) {
+		s.Time = c.Time
+	}
+	maps.Copy(s.Offsets, c.Offsets)
+	s.Totals.add(c.Totals)
+	if at := c.Mark.Current; at != noTime && (s.Watermark == nil || at < *s.Watermark) {
+		s.Watermark = &at
 	}
 	parts, err := c.states(ctx, blobs)
 	if err != nil {
-		return s, false, err
+		return err
 	}
-	for _, rule := range rules {
-		r := RuleState{Rule: rule}
-		for _, kept := range c.Rules {
-			if kept.Name == rule.Name && kept.Fingerprint == fingerprint(Rule{Rule: rule}) {
-				r.Known, r.Groups, r.Bytes, r.Late = true, kept.Groups, kept.Bytes, kept.Late
-			}
+	for i := range s.Rules {
+		if err := s.Rules[i].add(c, parts); err != nil {
+			return fmt.Errorf("read the state of rule %s: %w", s.Rules[i].Name, err)
 		}
-		if r.Known {
-			if r.Stats, err = readStats(rule, parts[rule.Name]); err != nil {
-				return s, false, fmt.Errorf("read the state of rule %s: %w", rule.Name, err)
-			}
-		}
-		s.Rules = append(s.Rules, r)
 	}
-	return s, true, nil
+	return nil
 }
 
-func readStats(rule tally.Rule, parts [][]byte) (map[int32]tally.DateStats, error) {
-	t, err := tally.New(rule, tally.Options{Mem: memory.DefaultAllocator})
-	if err != nil {
-		return nil, err
+func (r *RuleState) add(c *checkpoint, parts map[string][][]byte) error {
+	for _, kept := range c.Rules {
+		if kept.Name != r.Name || kept.Fingerprint != fingerprint(Rule{Rule: r.Rule}) {
+			continue
+		}
+		r.Groups += kept.Groups
+		r.Bytes += kept.Bytes
+		r.Late += kept.Late
+		stats, err := tally.ReadStats(r.Rule, parts[r.Name]...)
+		for date, d := range stats {
+			sum := r.Stats[date]
+			sum.Matched += d.Matched
+			sum.Late += d.Late
+			sum.Closed += d.Closed
+			sum.Answers += d.Answers
+			sum.Sum += d.Sum
+			r.Stats[date] = sum
+		}
+		return err
 	}
-	defer t.Release()
-	if err := t.Restore(parts...); err != nil {
-		return nil, err
-	}
-	return t.Stats(), nil
+	r.Known = false
+	return nil
 }

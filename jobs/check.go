@@ -111,6 +111,7 @@ func (d *document) checkTime(j *Job) {
 		d.add(at, "name a timestamp column, or _timestamp: the record's own time", "time.field: is missing")
 	}
 	d.zone(&j.Time.Zone, "time.zone")
+	d.oneOf(&j.Time.Future, "time.future", "keep", "dead_letter")
 	for i := range j.Schema {
 		d.zone(&j.Schema[i].Zone, "schema."+j.Schema[i].Name.Value+".zone")
 	}

@@ -49,6 +49,8 @@ type Time struct {
 	Format          Text     `yaml:"format"`           // strftime codes of Field, where its column has none
 	AllowedLateness Duration `yaml:"allowed_lateness"` // that the watermark stays behind the largest time; default 0
 	IdleAfter       Duration `yaml:"idle_after"`       // without records a partition steps aside; default 30s
+	MaxFuture       Duration `yaml:"max_future"`       // ahead of the clock that an event may move the watermark; default 24h, 0s: any
+	Future          Text     `yaml:"future"`           // what becomes of a record beyond it: keep (default), dead_letter
 }
 
 // Table is where rows land.
@@ -75,12 +77,11 @@ type Compact struct {
 
 // Rule is a query with when and whither it answers.
 type Rule struct {
-	Name          Text      `yaml:"-"`
-	SQL           Text      `yaml:"sql"`
-	Emit          Text      `yaml:"emit"`           // on_cross (default), on_change, on_close
-	Scope         Text      `yaml:"scope"`          // all (default), partition
-	PartitionedBy []Text    `yaml:"partitioned_by"` // columns that decide the source's partition
-	To            []Adapter `yaml:"to"`
+	Name  Text      `yaml:"-"`
+	SQL   Text      `yaml:"sql"`
+	Emit  Text      `yaml:"emit"`  // on_cross (default), on_change, on_close
+	Scope Text      `yaml:"scope"` // all (default), partition
+	To    []Adapter `yaml:"to"`
 }
 
 // DeadLetter says how many bad records a run bears.
@@ -91,7 +92,7 @@ type DeadLetter struct {
 // defaults is a job that says nothing.
 func defaults() *Job {
 	return &Job{
-		Time:       Time{IdleAfter: Duration{Duration: 30 * time.Second}},
+		Time:       Time{IdleAfter: Duration{Duration: 30 * time.Second}, MaxFuture: Duration{Duration: 24 * time.Hour}},
 		Commit:     Commit{Interval: Duration{Duration: 10 * time.Second}},
 		Compact:    Compact{Auto: true, Snapshots: Duration{Duration: 24 * time.Hour}, MinFiles: 5},
 		DeadLetter: DeadLetter{MaxRatio: 0.01},

@@ -70,6 +70,8 @@ func TestDesignJob(t *testing.T) {
 	require.Equal(t, "%Y-%m-%d %H:%M:%S", job.Time.Format.Value)
 	require.Equal(t, 5*time.Minute, job.Time.AllowedLateness.Duration)
 	require.Equal(t, 30*time.Second, job.Time.IdleAfter.Duration)
+	require.Equal(t, 24*time.Hour, job.Time.MaxFuture.Duration)
+	require.Equal(t, "keep", job.Time.Future.Value)
 	require.Equal(t, "postgres", job.Catalog.Kind)
 	var dsn string
 	require.NoError(t, job.Catalog.Decode(&dsn))
@@ -137,6 +139,8 @@ func TestFullJob(t *testing.T) {
 	require.Equal(t, "full-job_2", job.Name.Value)
 	require.Equal(t, 90*time.Second, job.Time.AllowedLateness.Duration)
 	require.Equal(t, 500*time.Millisecond, job.Time.IdleAfter.Duration)
+	require.Equal(t, 2*time.Hour, job.Time.MaxFuture.Duration)
+	require.Equal(t, "dead_letter", job.Time.Future.Value)
 	require.Equal(t, []string{"dt", "bucket(16, id)"}, values(job.Table.PartitionBy))
 	require.Equal(t, "sqlite", job.Catalog.Kind)
 	require.Equal(t, 2*time.Second, job.Commit.Interval.Duration)
@@ -149,7 +153,6 @@ func TestFullJob(t *testing.T) {
 	require.Equal(t, []string{"z_first", "a_second"}, values([]Text{job.Rules[0].Name, job.Rules[1].Name}))
 	require.Equal(t, []string{"on_close", "partition"}, values([]Text{job.Rules[0].Emit, job.Rules[0].Scope}))
 	require.Equal(t, []string{"on_cross", "all"}, values([]Text{job.Rules[1].Emit, job.Rules[1].Scope}))
-	require.Equal(t, []string{"id"}, values(job.Rules[0].PartitionedBy))
 	var files struct{ Path string }
 	require.NoError(t, job.Rules[0].To[0].Decode(&files))
 	require.Equal(t, "out/z", files.Path)

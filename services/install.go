@@ -57,7 +57,8 @@ func install(ctx context.Context, cache, name string, o Options, fetch func(ctx 
 		if err == nil {
 			break
 		}
-		if pause > time.Minute || ctx.Err() != nil {
+		var missing *missingTool
+		if pause > 20*time.Second || ctx.Err() != nil || errors.As(err, &missing) {
 			return "", errors.Join(fmt.Errorf("install %s: %w", name, err), os.RemoveAll(part))
 		}
 		o.logf("fetching %s: %v; once more in %s", name, err, pause)

@@ -103,7 +103,7 @@ func installKafka(ctx context.Context, o Options) (string, error) {
 			return err
 		}
 		// -C: a jar that is not the one of its checksum fails.
-		if err := runTool(ctx, build, nil, mvn, "-q", "-B", "-ntp", "-C", mavenCopy, "-DincludeScope=runtime", "-DoutputDirectory="+folder); err != nil {
+		if _, err := output(ctx, identity{}, build, nil, mvn, "-q", "-B", "-ntp", "-C", mavenCopy, "-DincludeScope=runtime", "-DoutputDirectory="+folder); err != nil {
 			return err
 		}
 		_, err = os.Stat(filepath.Join(folder, "kafka_2.13-"+KafkaVersion+".jar"))
@@ -135,7 +135,7 @@ func (k *Kafka) first(ctx context.Context, settings map[string]string) error {
 	args := append([]string{k.java, "-Xmx128m"}, kafkaJVM...)
 	args = append(args, "-Dlog4j.configuration=file:"+k.file("log4j.properties"), "-cp", k.jars,
 		"kafka.tools.StorageTool", "format", "-t", k.cluster, "-c", k.file("server.properties"))
-	if err := runTool(formatting, k.home.dir, nil, args...); err != nil {
+	if _, err := output(formatting, identity{}, k.home.dir, nil, args...); err != nil {
 		return err
 	}
 	return k.start(ctx)
@@ -169,6 +169,10 @@ func properties(dir string, ports []int, settings map[string]string) []byte {
 		"transaction.state.log.num.partitions":     "4",
 		"group.initial.rebalance.delay.ms":         "0",
 		"auto.create.topics.enable":                "true",
+		"log.retention.ms":                         "-1", // events of years ago stay
+		// A killed broker is let in again when its session is over: 9 s, by default.
+		"broker.session.timeout.ms":    "2000",
+		"broker.heartbeat.interval.ms": "300",
 	}
 	maps.Copy(all, settings)
 	var b strings.Builder

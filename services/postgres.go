@@ -28,7 +28,7 @@ const postgresUser = "lake"
 type Postgres struct {
 	home     home
 	programs postgresPrograms
-	as       *syscall.Credential
+	as       identity
 	port     int
 	password string
 	settings []string
@@ -84,9 +84,9 @@ func startPostgresWith(ctx context.Context, programs postgresPrograms, o Options
 
 // unprivileged is who runs the server where this process is root's: PostgreSQL's
 // own user where there is one.
-func unprivileged() (*syscall.Credential, error) {
+func unprivileged() (identity, error) {
 	if os.Geteuid() != 0 {
-		return nil, nil
+		return identity{}, nil
 	}
 	for _, name := range []string{"postgres", "nobody"} {
 		u, err := user.Lookup(name)
@@ -95,15 +95,15 @@ func unprivileged() (*syscall.Credential, error) {
 		}
 		uid, err := strconv.ParseUint(u.Uid, 10, 32)
 		if err != nil {
-			return nil, err
+			return identity{}, err
 		}
 		gid, err := strconv.ParseUint(u.Gid, 10, 32)
 		if err != nil {
-			return nil, err
+			return identity{}, err
 		}
-		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+		return identity{&syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}, nil
 	}
-	return nil, errors.New("root may not run it, and there is no user postgres or nobody: run this as another user")
+	return identity{}, errors.New("root may not run it, and there is no user postgres or nobody: run this as another user")
 }
 
 // first makes the databases and starts the server.
@@ -113,23 +113,18 @@ func (s *Postgres) first(ctx context.Context) error {
 		return err
 	}
 	s.port = ports[0]
-	if s.as != nil {
-		if err := os.Chown(s.home.dir, int(s.as.Uid), int(s.as.Gid)); err != nil {
-			return err
-		}
-	}
 	secret := filepath.Join(s.home.dir, "password")
 	if err := os.WriteFile(secret, []byte(s.password), 0o600); err != nil {
 		return err
 	}
-	if s.as != nil {
-		if err := os.Chown(secret, int(s.as.Uid), int(s.as.Gid)); err != nil {
+	if u := s.as.user; u != nil {
+		if err := errors.Join(os.Chown(s.home.dir, int(u.Uid), int(u.Gid)), os.Chown(secret, int(u.Uid), int(u.Gid))); err != nil {
 			return err
 		}
 	}
 	making, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	if err := runToolAs(making, s.as, s.home.dir, s.programs.env, s.programs.initdb, "-D", s.data(), "-U", postgresUser, "--pwfile", secret,
+	if _, err := output(making, s.as, "/", s.programs.env, s.programs.initdb, "-D", s.data(), "-U", postgresUser, "--pwfile", secret,
 		"-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync"); err != nil {
 		return err
 	}
@@ -142,7 +137,7 @@ func (s *Postgres) start(ctx context.Context) error {
 	args := []string{s.programs.postgres, "-D", s.data(), "-c", "listen_addresses=127.0.0.1", "-c", "port=" + strconv.Itoa(s.port),
 		"-c", "unix_socket_directories=", "-c", "jit=off", "-c", "shared_buffers=32MB"}
 	p, err := start(command{
-		args: append(args, s.settings...), env: s.programs.env, dir: s.home.dir, log: s.Log(), as: s.as,
+		args: append(args, s.settings...), env: s.programs.env, dir: "/", log: s.Log(), as: s.as,
 		death: syscall.SIGQUIT, // ends its children too
 	})
 	if err != nil {

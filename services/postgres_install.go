@@ -53,8 +53,8 @@ func newestPostgres(root string) string {
 	return bin
 }
 
-// postgresCache is the cache folder, or for root one that the unprivileged
-// user can enter.
+// postgresCache is the cache folder, or for root one that the user who runs the
+// server can enter.
 func postgresCache() (string, error) {
 	if os.Geteuid() == 0 {
 		return "/var/cache/lake/services", nil
@@ -116,7 +116,7 @@ func fetchPostgres(ctx context.Context, folder, status string) error {
 		apt = append(apt, "-o", "Dir::State::status="+status)
 	}
 	run := func(args ...string) (string, error) {
-		return outputOf(ctx, nil, filepath.Join(work, "debs"), []string{"LC_ALL=C"}, append(slices.Clone(apt), args...)...)
+		return output(ctx, identity{}, filepath.Join(work, "debs"), []string{"LC_ALL=C"}, append(slices.Clone(apt), args...)...)
 	}
 	if _, err := run("update"); err != nil {
 		return err
@@ -143,13 +143,12 @@ func fetchPostgres(ctx context.Context, folder, status string) error {
 		return err
 	}
 	for _, deb := range debs {
-		if err := runTool(ctx, work, nil, unpack, "-x", deb, folder); err != nil {
+		if _, err := output(ctx, identity{}, work, nil, unpack, "-x", deb, folder); err != nil {
 			return err
 		}
 	}
 	if newestPostgres(folder) == "" {
 		return fmt.Errorf("the packages %s have no server in them", strings.Join(packages, " "))
 	}
-	// Root unpacks for another user.
-	return os.Chmod(folder, 0o755)
+	return nil
 }

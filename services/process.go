@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // process is a running server. Its goroutine ends with it.
@@ -24,9 +26,23 @@ type command struct {
 	args  []string
 	env   []string // added to this process's
 	dir   string
-	log   string              // file that gets its output, appended
-	death syscall.Signal      // that it gets when this process dies
-	as    *syscall.Credential // nil for this process's user
+	log   string         // file that gets its output, appended
+	death syscall.Signal // that it gets when this process dies
+	as    identity
+}
+
+// identity is who runs a program; the zero one is this process's user.
+type identity struct{ user *syscall.Credential }
+
+// attributes of a program in a process group of its own. Another user than this
+// one keeps one right of root's: a temporary folder may lie below one that only
+// root can enter. The right holds once the program runs, so not for its own path.
+func (i identity) attributes() *syscall.SysProcAttr {
+	a := &syscall.SysProcAttr{Setpgid: true, Credential: i.user}
+	if i.user != nil {
+		a.AmbientCaps = []uintptr{unix.CAP_DAC_OVERRIDE}
+	}
+	return a
 }
 
 // start starts a server in a process group of its own, so that a terminal's
@@ -47,7 +63,8 @@ func start(c command) (*process, error) {
 		cmd := exec.Command(c.args[0], c.args[1:]...) //nolint:noctx // it outlives the call; Close ends it
 		cmd.Dir, cmd.Stdout, cmd.Stderr = c.dir, out, out
 		cmd.Env = append(os.Environ(), c.env...)
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: c.death, Credential: c.as}
+		cmd.SysProcAttr = c.as.attributes()
+		cmd.SysProcAttr.Pdeathsig = c.death
 		if err := cmd.Start(); err != nil {
 			started <- err
 			return
@@ -106,20 +123,12 @@ func (p *process) kill() error {
 	return nil
 }
 
-// runTool runs a program to its end; its output is part of the error.
-func runTool(ctx context.Context, dir string, env []string, args ...string) error {
-	return runToolAs(ctx, nil, dir, env, args...)
-}
-
-func runToolAs(ctx context.Context, as *syscall.Credential, dir string, env []string, args ...string) error {
-	_, err := outputOf(ctx, as, dir, env, args...)
-	return err
-}
-
-func outputOf(ctx context.Context, as *syscall.Credential, dir string, env []string, args ...string) (string, error) {
+// output runs a program to its end and returns what it printed, which is also
+// part of the error.
+func output(ctx context.Context, as identity, dir string, env []string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: as}
+	cmd.SysProcAttr = as.attributes()
 	// mvn is a shell script: its java goes with it.
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second

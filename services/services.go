@@ -92,11 +92,20 @@ func freePorts(n int) ([]int, error) {
 	return ports, nil
 }
 
+// missingTool is a program that has to be installed by hand.
+type missingTool struct {
+	name, debian string
+}
+
+func (m *missingTool) Error() string {
+	return fmt.Sprintf("%s is not installed: install it (Debian: apt-get install %s)", m.name, m.debian)
+}
+
 // tool finds a program, or says what to install.
 func tool(name, debian string) (string, error) {
 	path, err := exec.LookPath(name)
 	if err != nil {
-		return "", fmt.Errorf("%s is not installed: install it (Debian: apt-get install %s): %w", name, debian, err)
+		return "", &missingTool{name, debian}
 	}
 	return path, nil
 }

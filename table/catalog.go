@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -18,9 +17,7 @@ import (
 
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/catalog"
-	icebergsql "github.com/apache/iceberg-go/catalog/sql"
 	icebergtable "github.com/apache/iceberg-go/table"
-	_ "modernc.org/sqlite" // the database of the embedded catalog
 
 	"lake/schemas"
 	"lake/storage"
@@ -36,6 +33,9 @@ const defaultNamespace = "default"
 type CatalogConfig struct {
 	Warehouse string // folder, or its file URI
 	SQLite    string // the catalog's database; "" is catalog.db in the warehouse
+	// Postgres is the URL of the catalog's database, postgres://user:password@host/database,
+	// for several hosts; "" is SQLite. It is a secret: no error shows it.
+	Postgres string
 }
 
 // Catalog knows tables by name. Many goroutines may use it.
@@ -62,6 +62,16 @@ func OpenCatalog(ctx context.Context, cfg CatalogConfig) (_ *Catalog, err error)
 	if err := storage.MakeFolder(root); err != nil {
 		return nil, fmt.Errorf("open warehouse %s: %w", root, err)
 	}
+	storage.Register()
+	props := iceberg.Properties{"warehouse": storage.LocalURI(root), storage.RootProperty: root}
+	c := &Catalog{root: root, fs: storage.Local{Root: root}}
+	if cfg.Postgres != "" {
+		c.db, c.ice, err = openPostgres(ctx, cfg.Postgres, props)
+		if err != nil {
+			return nil, err
+		}
+		return c, nil
+	}
 	file := cfg.SQLite
 	if file == "" {
 		file = filepath.Join(root, "catalog.db")
@@ -70,33 +80,10 @@ func OpenCatalog(ctx context.Context, cfg CatalogConfig) (_ *Catalog, err error)
 	} else if err := storage.MakeFolder(filepath.Dir(file)); err != nil {
 		return nil, fmt.Errorf("open catalog %s: %w", file, err)
 	}
-	storage.Register()
-	db, err := openSQLite(ctx, file)
-	if err != nil {
+	if c.db, c.ice, err = openSQLite(ctx, file, props); err != nil {
 		return nil, fmt.Errorf("open catalog %s: %w", file, err)
 	}
-	ice, err := icebergsql.NewCatalog("lake", db, icebergsql.SQLite, iceberg.Properties{
-		"warehouse": storage.LocalURI(root), storage.RootProperty: root,
-	})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open catalog %s: %w", file, err), db.Close())
-	}
-	return &Catalog{ice: ice, db: db, root: root, fs: storage.Local{Root: root}}, nil
-}
-
-// openSQLite opens a database that survives a crash of the machine: each commit
-// is synced, and a writer waits for another one instead of failing.
-func openSQLite(ctx context.Context, file string) (*sql.DB, error) {
-	query := url.Values{"_txlock": {"immediate"}, "_pragma": {"busy_timeout(30000)", "journal_mode(WAL)", "synchronous(FULL)"}}
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: file}).EscapedPath()+"?"+query.Encode())
-	if err != nil {
-		return nil, err
-	}
-	db.SetMaxOpenConns(4)
-	if err := db.PingContext(ctx); err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	return db, nil
+	return c, nil
 }
 
 // folderOf is the absolute path of a path or file URI.

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/apache/iceberg-go"
@@ -31,73 +32,113 @@ const (
 	maxBackoff  = 2 * time.Second        // at most, where the catalog does not answer
 )
 
-// Commit is a batch of one shard: its files and its record become visible together.
+// Commit is a batch of one owner: its files and the records of the shards that
+// it moves become visible together.
 type Commit struct {
-	Record  Record // of this commit; Ordinal and Sequence are filled in
-	Base    Record // that the batch was built on; the zero Record: none was there
+	Steps   []Step // at least one; their records have one pipeline and one commit id
 	Files   []iceberg.DataFile
 	Summary map[string]string // for the snapshot, beside lake's own
 }
 
-// Commit adds the files and sets the record in one snapshot, an empty one where
-// there are no files, and returns the record as it stands in the table. A
-// takeover is a commit without files whose Epoch is one higher and whose Seq
-// stays.
+// Step moves one shard's record on.
+type Step struct {
+	Record Record // of this commit; Ordinal and Sequence are filled in
+	Base   Record // that the batch was built on; the zero Record: none was there
+}
+
+// Commit adds the files and sets the records in one snapshot, an empty one where
+// there are no files, and returns the records as they stand in the table, in the
+// order of Steps. A takeover is a commit without files whose epochs are one
+// higher and whose seqs stay.
 //
-// It tries again as long as the table still has Base. ErrFenced: another
-// process owns the shard, nothing was written and nothing will be. ErrCleaned:
-// write the files anew. Any other error leaves open whether the commit took
-// place: the caller stops, and a restart reads the record. The files may be
-// visible then, so that only a clean-up may delete them.
-func (t *Table) Commit(ctx context.Context, c Commit) (Record, error) {
+// It tries again as long as the table still has each Base. ErrFenced: another
+// process owns a shard by now, and no further try will be made. ErrCleaned: write
+// the files anew. After any error but ErrCleaned the commit may have taken place:
+// the caller stops, and a restart reads the records. The files may be visible
+// then, so that only a clean-up may delete them.
+func (t *Table) Commit(ctx context.Context, c Commit) ([]Record, error) {
 	if err := c.check(); err != nil {
-		return Record{}, fmt.Errorf("commit to table %s: %w", t.name, err)
+		return nil, fmt.Errorf("commit to table %s: %w", t.name, err)
 	}
-	var record Record
+	var records []Record
 	err := t.retry(ctx, func(s *state) (bool, error) {
-		var done bool
 		var err error
-		record, done, err = c.decide(s)
-		return done, err
+		records, err = c.decide(s)
+		return records != nil, err
 	}, func(ctx context.Context, s *state) (*icebergtable.Transaction, error) {
 		return t.transaction(ctx, s, c)
 	})
 	if err != nil {
-		return Record{}, fmt.Errorf("commit to table %s: %w", t.name, err)
+		return nil, fmt.Errorf("commit to table %s: %w", t.name, err)
 	}
-	return record, nil
+	return records, nil
 }
 
 func (c Commit) check() error {
-	r, b := c.Record, c.Base
-	switch {
-	case r.Pipeline == "" || r.Shard == "" || r.CommitID == "":
-		return errors.New("the record needs a pipeline, a shard and a commit id")
-	case r.CommitID == b.CommitID:
-		return errors.New("the record has the commit id of the one before")
-	case r.Epoch < b.Epoch || r.Seq < b.Seq || r.Seq > b.Seq+1:
-		return fmt.Errorf("the record (epoch %d, seq %d) does not follow the one before (epoch %d, seq %d)", r.Epoch, r.Seq, b.Epoch, b.Seq)
+	if len(c.Steps) == 0 {
+		return errors.New("it moves no shard")
+	}
+	first := c.Steps[0].Record
+	shards := map[string]bool{}
+	for _, step := range c.Steps {
+		r, b := step.Record, step.Base
+		switch {
+		case r.Pipeline == "" || r.Shard == "" || r.CommitID == "":
+			return errors.New("the record needs a pipeline, a shard and a commit id")
+		case r.Pipeline != first.Pipeline || r.CommitID != first.CommitID:
+			return errors.New("its records have more than one pipeline or commit id")
+		case shards[r.Shard]:
+			return fmt.Errorf("it has two records of shard %s", r.Shard)
+		case r.CommitID == b.CommitID:
+			return errors.New("the record has the commit id of the one before")
+		case r.Epoch < b.Epoch || r.Seq < b.Seq || r.Seq > b.Seq+1 && b != Record{}: // seqs go on where a record is gone
+			return fmt.Errorf("the record (epoch %d, seq %d) does not follow the one before (epoch %d, seq %d)", r.Epoch, r.Seq, b.Epoch, b.Seq)
+		}
+		shards[r.Shard] = true
 	}
 	return nil
 }
 
-// decide says whether the commit is in the table, may be tried, or must not be.
-func (c Commit) decide(s *state) (_ Record, done bool, err error) {
-	now, found, err := s.record(c.Record.Pipeline, c.Record.Shard)
+// decide says whether the commit is in the table (its records), may be tried
+// (nil), or must not be. One snapshot sets all its records: the commit is in the
+// table where one of them is, though another shard may have moved on since.
+func (c Commit) decide(s *state) ([]Record, error) {
+	records := make([]Record, len(c.Steps))
+	committed, may := false, error(nil)
+	for i, step := range c.Steps {
+		now, found, err := s.record(step.Record.Pipeline, step.Record.Shard)
+		if err != nil {
+			return nil, err
+		}
+		if records[i] = now; found && now.CommitID == step.Record.CommitID {
+			committed = true
+		} else if err := step.decide(now, found); err != nil {
+			may = errors.Join(may, err)
+		}
+	}
 	switch {
-	case err != nil:
-		return Record{}, false, err
-	case found && now.CommitID == c.Record.CommitID:
-		return now, true, nil
-	case !found && c.Base == Record{}:
-		return Record{}, false, nil
-	case !found:
-		return Record{}, false, fmt.Errorf("pipeline %s: %w: it was there when the batch began (seq %d)", c.Record.Pipeline, ErrRecordMissing, c.Base.Seq)
-	case now.CommitID == c.Base.CommitID && now.Epoch <= c.Record.Epoch:
-		return Record{}, false, nil
+	case may != nil: // also where it committed: a shard has a new owner by now
+		return nil, may
+	case committed:
+		return records, nil
 	default:
-		return Record{}, false, fmt.Errorf("pipeline %s, shard %s: %w: it is at epoch %d, seq %d, and this run at epoch %d, seq %d",
-			c.Record.Pipeline, c.Record.Shard, ErrFenced, now.Epoch, now.Seq, c.Record.Epoch, c.Base.Seq)
+		return nil, nil
+	}
+}
+
+// decide says whether a step may be tried on a shard that has the record now.
+func (step Step) decide(now Record, found bool) error {
+	r, base := step.Record, step.Base
+	switch {
+	case !found && base == Record{}:
+		return nil
+	case !found:
+		return fmt.Errorf("pipeline %s: %w: it was there when the batch began (seq %d)", r.Pipeline, ErrRecordMissing, base.Seq)
+	case now.CommitID == base.CommitID && now.Epoch <= r.Epoch:
+		return nil
+	default:
+		return fmt.Errorf("pipeline %s, shard %s: %w: it is at epoch %d, seq %d, and this run at epoch %d, seq %d",
+			r.Pipeline, r.Shard, ErrFenced, now.Epoch, now.Seq, r.Epoch, base.Seq)
 	}
 }
 
@@ -106,21 +147,28 @@ func (t *Table) transaction(ctx context.Context, s *state, c Commit) (*icebergta
 	if err := t.checkCleaned(ctx, s, c.Files); err != nil {
 		return nil, err
 	}
-	var err error
-	r := c.Record
-	r.Version, r.Sequence = RecordVersion, s.ice.Metadata().LastSequenceNumber()+1
-	if r.Ordinal, err = s.nextOrdinal(); err != nil {
+	ordinal, err := s.nextOrdinal()
+	if err != nil {
 		return nil, err
 	}
-	summary := iceberg.Properties{noteKey: fmt.Sprintf("%s: seq %d", r.Pipeline, r.Seq)}
-	if r.Epoch > c.Base.Epoch {
-		summary[noteKey] = fmt.Sprintf("%s: taken over, epoch %d", r.Pipeline, r.Epoch)
+	summary, props, notes := iceberg.Properties{}, iceberg.Properties{}, []string{}
+	for _, step := range c.Steps {
+		r := step.Record
+		r.Version, r.Ordinal, r.Sequence = RecordVersion, ordinal, s.ice.Metadata().LastSequenceNumber()+1
+		if err := r.set(props, summary); err != nil {
+			return nil, err
+		}
+		note := fmt.Sprintf("seq %d", r.Seq)
+		if r.Epoch > step.Base.Epoch {
+			note = fmt.Sprintf("taken over, epoch %d", r.Epoch)
+		}
+		if len(c.Steps) > 1 {
+			note = r.Shard + " " + note
+		}
+		notes = append(notes, note)
 	}
+	summary[noteKey] = c.Steps[0].Record.Pipeline + ": " + strings.Join(notes, "; ")
 	maps.Copy(summary, c.Summary)
-	props := iceberg.Properties{}
-	if err := r.set(props, summary); err != nil {
-		return nil, err
-	}
 	return appendTransaction(ctx, s, props, c.Files, summary)
 }
 

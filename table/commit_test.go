@@ -13,8 +13,27 @@ import (
 
 const day = int32(18961) // 2021-11-30
 
-func TestCommitAndReload(t *testing.T) {
-	c, tbl := newEvents(t)
+// The protocol of the commits, on each catalog.
+func TestCommits(t *testing.T) {
+	onEachCatalog(t, map[string]func(*testing.T, warehouse){
+		"commit and reload":                  testCommitAndReload,
+		"zombie is fenced":                   testZombieIsFenced,
+		"retries of the library":             testRetriesOfTheLibrary,
+		"takeovers race":                     testTakeoversRace,
+		"owners of different pipelines race": testOwnersOfDifferentPipelinesRace,
+		"ambiguous commits":                  testAmbiguousCommits,
+		"lost reply then takeover":           testLostReplyThenTakeover,
+		"commit without an end":              testCommitWithoutAnEnd,
+		"append once per seq":                testAppendOncePerSeq,
+		"lineage":                            testLineage,
+		"lineage without summaries":          testLineageWithoutSummaries,
+		"newer record is refused":            testNewerRecordIsRefused,
+		"commit checks its record":           testCommitChecksItsRecord,
+	})
+}
+
+func testCommitAndReload(t *testing.T, w warehouse) {
+	c, tbl := w.events(t)
 	_, found, err := tbl.Record("p", "all")
 	require.NoError(t, err)
 	require.False(t, found)
@@ -44,8 +63,8 @@ func TestCommitAndReload(t *testing.T) {
 }
 
 // Case 10 and 5: an owner that is suspended wakes up after another took over.
-func TestZombieIsFenced(t *testing.T) {
-	c, _ := newEvents(t)
+func testZombieIsFenced(t *testing.T, w warehouse) {
+	c, _ := w.events(t)
 	first := takeOver(t, c, "shop.events")
 	first.mustCommit(writeEvents(t, first.table, day, 1))
 	late := first.next(writeEvents(t, first.table, day, 2))
@@ -62,8 +81,8 @@ func TestZombieIsFenced(t *testing.T) {
 
 // Another engine raised commit.retry.num-retries: iceberg-go would put a stale
 // record over the new owner's.
-func TestRetriesOfTheLibrary(t *testing.T) {
-	c, tbl := newEvents(t)
+func testRetriesOfTheLibrary(t *testing.T, w warehouse) {
+	c, tbl := w.events(t)
 	tx := tbl.now.Load().ice.NewTransaction()
 	require.NoError(t, tx.SetProperties(map[string]string{icebergtable.CommitNumRetriesKey: "5", icebergtable.CommitMinRetryWaitMsKey: "1"}))
 	_, err := tx.Commit(t.Context())
@@ -80,10 +99,10 @@ func TestRetriesOfTheLibrary(t *testing.T) {
 }
 
 // Case 11: of two processes that take over at once exactly one owns the shard.
-func TestTakeoversRace(t *testing.T) {
-	c, _ := newEvents(t)
+func testTakeoversRace(t *testing.T, w warehouse) {
+	c, _ := w.events(t)
 	takeOver(t, c, "shop.events")
-	other := openTest(t, c.root)
+	other := w.open(t)
 	for range 5 {
 		handles := []*Table{load(t, c, "shop.events"), load(t, other, "shop.events"), load(t, c, "shop.events")}
 		errs := make([]error, len(handles))
@@ -93,7 +112,7 @@ func TestTakeoversRace(t *testing.T) {
 			require.NoError(t, err)
 			next := base
 			next.Epoch, next.CommitID = base.Epoch+1, base.CommitID+string(rune('a'+i))
-			wg.Go(func() { _, errs[i] = h.Commit(t.Context(), Commit{Record: next, Base: base}) })
+			wg.Go(func() { _, errs[i] = h.Commit(t.Context(), oneStep(next, base)) })
 		}
 		wg.Wait()
 		won := 0
@@ -109,20 +128,20 @@ func TestTakeoversRace(t *testing.T) {
 }
 
 // Owners of different pipelines race on the head: all commits land, once.
-func TestOwnersOfDifferentPipelinesRace(t *testing.T) {
-	c, _ := newEvents(t)
+func testOwnersOfDifferentPipelinesRace(t *testing.T, w warehouse) {
+	c, _ := w.events(t)
 	const owners, commits = 3, 6
 	var wg sync.WaitGroup
 	errs := make([]error, owners)
 	for i := range owners {
-		tbl := load(t, openTest(t, c.root), "shop.events") // as a process of its own
+		tbl := load(t, w.open(t), "shop.events") // as a process of its own
 		var batches []Commit
 		base := Record{}
 		for n := range commits {
 			next := base
 			next.Pipeline, next.Shard, next.Epoch = string(rune('a'+i)), "all", 1
 			next.Seq, next.CommitID = int64(n+1), string(rune('a'+i))+string(rune('0'+n))
-			batches = append(batches, Commit{Record: next, Base: base, Files: []dataFile{writeEvents(t, tbl, day, int64(100*i+n))}})
+			batches = append(batches, oneStep(next, base, writeEvents(t, tbl, day, int64(100*i+n))))
 			base = next
 		}
 		wg.Go(func() {
@@ -202,10 +221,10 @@ func (a *ambiguous) CommitTable(ctx context.Context, ident icebergtable.Identifi
 }
 
 // Case 16: applied and an error, not applied and an error, applied late.
-func TestAmbiguousCommits(t *testing.T) {
+func testAmbiguousCommits(t *testing.T, w warehouse) {
 	for _, modes := range [][]string{{"lost"}, {"refused"}, {"late"}, {"refused", "lost"}, {"late", "refused", "lost"}, {"refused", "refused", "late"}} {
 		t.Run(join(modes), func(t *testing.T) {
-			c, _ := newEvents(t)
+			c, _ := w.another(t).events(t)
 			unreliable := &ambiguous{icebergCatalog: c.ice}
 			c.ice = unreliable
 			o := takeOver(t, c, "shop.events")
@@ -225,8 +244,8 @@ func TestAmbiguousCommits(t *testing.T) {
 
 // A commit that was applied and whose reply got lost, and a takeover before the
 // owner looks: the owner stops, and its rows are there once.
-func TestLostReplyThenTakeover(t *testing.T) {
-	c, _ := newEvents(t)
+func testLostReplyThenTakeover(t *testing.T, w warehouse) {
+	c, _ := w.events(t)
 	unreliable := &ambiguous{icebergCatalog: c.ice}
 	o := takeOver(t, c, "shop.events")
 	slow := &Catalog{ice: unreliable, fs: c.fs, root: c.root}
@@ -264,8 +283,8 @@ func (h *hooked) LoadTable(ctx context.Context, ident icebergtable.Identifier) (
 
 // A catalog that never takes a commit: the owner goes on until its time is
 // over, and then says what it knows.
-func TestCommitWithoutAnEnd(t *testing.T) {
-	c, _ := newEvents(t)
+func testCommitWithoutAnEnd(t *testing.T, w warehouse) {
+	c, _ := w.events(t)
 	o := takeOver(t, c, "shop.events")
 	ctx, cancel := context.WithCancel(t.Context())
 	unreliable := &ambiguous{icebergCatalog: c.ice, mode: []string{"refused", "refused", "refused", "refused"}}
@@ -282,8 +301,8 @@ func TestCommitWithoutAnEnd(t *testing.T) {
 	require.Empty(t, ids(t, load(t, c, "shop.events"), ScanOptions{}))
 }
 
-func TestAppendOncePerSeq(t *testing.T) {
-	c, _ := newEvents(t)
+func testAppendOncePerSeq(t *testing.T, w warehouse) {
+	c, _ := w.events(t)
 	unreliable := &ambiguous{icebergCatalog: c.ice, mode: []string{"lost", "", "late"}}
 	c.ice = unreliable
 	tbl := load(t, c, "shop.events")
@@ -305,8 +324,8 @@ func TestAppendOncePerSeq(t *testing.T) {
 }
 
 // Case 32: every snapshot expired, then a restart; a rollback, then a restart.
-func TestLineage(t *testing.T) {
-	c, _ := newEvents(t)
+func testLineage(t *testing.T, w warehouse) {
+	c, _ := w.events(t)
 	o := takeOver(t, c, "shop.events")
 	o.mustCommit(writeEvents(t, o.table, day, 1))
 	good, _ := o.table.Current()
@@ -335,7 +354,7 @@ func TestLineage(t *testing.T) {
 
 	// Another pipeline's commit over the rollback does not heal it.
 	base := Record{}
-	_, err = tbl.Commit(t.Context(), Commit{Base: base, Record: Record{Pipeline: "q", Shard: "all", Epoch: 1, CommitID: "q1"}})
+	_, err = tbl.Commit(t.Context(), oneStep(Record{Pipeline: "q", Shard: "all", Epoch: 1, CommitID: "q1"}, base))
 	require.NoError(t, err)
 	tbl = load(t, c, "shop.events")
 	require.NoError(t, tbl.CheckLineage("q", "all"))
@@ -352,8 +371,8 @@ func TestLineage(t *testing.T) {
 }
 
 // All of lake's summaries are gone: the snapshots' numbers tell.
-func TestLineageWithoutSummaries(t *testing.T) {
-	c, _ := newEvents(t)
+func testLineageWithoutSummaries(t *testing.T, w warehouse) {
+	c, _ := w.events(t)
 	tbl := load(t, c, "shop.events")
 	require.NoError(t, tbl.Append(t.Context(), "x", 1, nil))
 	foreign, _ := tbl.Current()
@@ -373,8 +392,8 @@ func rollBack(t *testing.T, c *Catalog, snapshot int64) {
 	require.NoError(t, err)
 }
 
-func TestNewerRecordIsRefused(t *testing.T) {
-	c, tbl := newEvents(t)
+func testNewerRecordIsRefused(t *testing.T, w warehouse) {
+	c, tbl := w.events(t)
 	tx := tbl.now.Load().ice.NewTransaction()
 	require.NoError(t, tx.SetProperties(map[string]string{recordKey("p", "all"): `{"version":99,"pipeline":"p","shard":"all"}`}))
 	_, err := tx.Commit(t.Context())
@@ -383,8 +402,8 @@ func TestNewerRecordIsRefused(t *testing.T) {
 	require.ErrorContains(t, err, "version 99")
 }
 
-func TestCommitChecksItsRecord(t *testing.T) {
-	_, tbl := newEvents(t)
+func testCommitChecksItsRecord(t *testing.T, w warehouse) {
+	_, tbl := w.events(t)
 	base := Record{Pipeline: "p", Shard: "all", Epoch: 2, Seq: 5, CommitID: "c"}
 	for name, r := range map[string]Record{
 		"no id":       {Pipeline: "p", Shard: "all", Epoch: 2, Seq: 6},
@@ -392,9 +411,60 @@ func TestCommitChecksItsRecord(t *testing.T) {
 		"lower epoch": {Pipeline: "p", Shard: "all", Epoch: 1, Seq: 6, CommitID: "d"},
 		"seq jumps":   {Pipeline: "p", Shard: "all", Epoch: 2, Seq: 7, CommitID: "d"},
 	} {
-		_, err := tbl.Commit(t.Context(), Commit{Record: r, Base: base})
+		_, err := tbl.Commit(t.Context(), oneStep(r, base))
 		require.Error(t, err, name)
 	}
-	_, err := tbl.Commit(t.Context(), Commit{Record: Record{Pipeline: "p", Shard: "all", Epoch: 2, Seq: 6, CommitID: "d"}, Base: base})
+	_, err := tbl.Commit(t.Context(), oneStep(Record{Pipeline: "p", Shard: "all", Epoch: 2, Seq: 6, CommitID: "d"}, base))
 	require.ErrorIs(t, err, ErrRecordMissing)
+}
+
+// One owner of two shards moves both in one snapshot; a takeover of one of them
+// fences the whole late commit.
+func TestCommitOfSeveralShards(t *testing.T) {
+	c, _ := newEvents(t)
+	tbl := load(t, c, "shop.events")
+	step := func(shard string, epoch, seq int64, id string, base Record) Step {
+		r := base
+		r.Pipeline, r.Shard, r.Epoch, r.Seq, r.CommitID = "p", shard, epoch, seq, id
+		return Step{Record: r, Base: base}
+	}
+	taken, err := tbl.Commit(t.Context(), Commit{Steps: []Step{step("Events/0", 1, 0, "take", Record{}), step("Events/1", 1, 0, "take", Record{})}})
+	require.NoError(t, err)
+	require.Len(t, taken, 2)
+	both, err := tbl.Commit(t.Context(), Commit{
+		Steps: []Step{step("Events/0", 1, 1, "both", taken[0]), step("Events/1", 1, 1, "both", taken[1])},
+		Files: []dataFile{writeEvents(t, tbl, day, 1, 2)},
+	})
+	require.NoError(t, err)
+	require.Len(t, tbl.Snapshots(), 2)
+	require.Equal(t, []int64{1, 1, 2, 2}, []int64{both[0].Seq, both[1].Seq, both[0].Ordinal, both[1].Ordinal})
+
+	other := load(t, c, "shop.events")
+	_, err = other.Commit(t.Context(), Commit{Steps: []Step{step("Events/1", 2, 1, "theirs", both[1])}})
+	require.NoError(t, err)
+	late := Commit{
+		Steps: []Step{step("Events/0", 1, 2, "late", both[0]), step("Events/1", 1, 2, "late", both[1])},
+		Files: []dataFile{writeEvents(t, tbl, day, 3)},
+	}
+	_, err = tbl.Commit(t.Context(), late)
+	require.ErrorIs(t, err, ErrFenced)
+	require.ErrorContains(t, err, "shard Events/1")
+	require.NotContains(t, err.Error(), "shard Events/0")
+	now := load(t, c, "shop.events")
+	first, _, err := now.Record("p", "Events/0")
+	require.NoError(t, err)
+	require.Equal(t, int64(1), first.Seq, "neither shard moved")
+	require.Equal(t, []int64{1, 2}, ids(t, now, ScanOptions{}))
+	for _, shard := range []string{"Events/0", "Events/1"} {
+		require.NoError(t, now.CheckLineage("p", shard))
+	}
+	for _, wrong := range []Commit{
+		{},
+		{Steps: []Step{step("a", 1, 1, "x", Record{}), step("a", 1, 1, "x", Record{})}},
+		{Steps: []Step{step("a", 1, 1, "x", Record{}), step("b", 1, 1, "y", Record{})}},
+	} {
+		_, err := tbl.Commit(t.Context(), wrong)
+		require.Error(t, err)
+		require.NotErrorIs(t, err, ErrFenced)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -25,11 +26,68 @@ import (
 	"go.uber.org/goleak"
 
 	"lake/schemas"
+	"lake/services/servicetest"
 	ours "lake/table/parquet"
 )
 
+// servers are started by the first test that needs one.
+var servers servicetest.Shared
+
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(servers.Around(m))
+}
+
+// warehouse is an empty folder and catalog; what opens it is a process of its own.
+type warehouse struct {
+	config CatalogConfig
+	empty  func(*testing.T) CatalogConfig // of the same kind
+}
+
+// another is one more of the kind, for a test within the test.
+func (w warehouse) another(t *testing.T) warehouse { return warehouse{w.empty(t), w.empty} }
+
+// onEachCatalog runs tests on each kind of catalog, each on an empty one.
+func onEachCatalog(t *testing.T, tests map[string]func(*testing.T, warehouse)) {
+	kinds := map[string]func(t *testing.T) CatalogConfig{
+		"sqlite": func(t *testing.T) CatalogConfig { return CatalogConfig{Warehouse: t.TempDir()} },
+		"postgres": func(t *testing.T) CatalogConfig {
+			return CatalogConfig{Warehouse: t.TempDir(), Postgres: newDatabase(t)}
+		},
+	}
+	for kind, config := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			if kind == "postgres" {
+				servers.Postgres(t) // skips once
+			}
+			for _, name := range slices.Sorted(maps.Keys(tests)) {
+				t.Run(name, func(t *testing.T) { tests[name](t, warehouse{config(t), config}) })
+			}
+		})
+	}
+}
+
+// newDatabase is the URL of an empty PostgreSQL database.
+func newDatabase(t *testing.T) string {
+	t.Helper()
+	address, err := servers.Postgres(t).CreateDatabase(t.Context(), uuid.NewString())
+	require.NoError(t, err)
+	return address
+}
+
+func (w warehouse) open(t *testing.T) *Catalog {
+	t.Helper()
+	c, err := OpenCatalog(t.Context(), w.config)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	return c
+}
+
+func (w warehouse) events(t *testing.T) (*Catalog, *Table) {
+	t.Helper()
+	c := w.open(t)
+	tbl, err := c.Create(t.Context(), "shop.events", Definition{Schema: eventSchema, PartitionBy: []Partition{{Source: "dt", Transform: "identity", Name: "dt"}}})
+	require.NoError(t, err)
+	return c, tbl
 }
 
 func column(name, kind string, required bool) schemas.Field {
@@ -46,18 +104,12 @@ var eventSchema = schemas.Schema{Fields: []schemas.Field{
 
 func openTest(t *testing.T, root string) *Catalog {
 	t.Helper()
-	c, err := OpenCatalog(t.Context(), CatalogConfig{Warehouse: root})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, c.Close()) })
-	return c
+	return warehouse{config: CatalogConfig{Warehouse: root}}.open(t)
 }
 
 func newEvents(t *testing.T) (*Catalog, *Table) {
 	t.Helper()
-	c := openTest(t, t.TempDir())
-	tbl, err := c.Create(t.Context(), "shop.events", Definition{Schema: eventSchema, PartitionBy: []Partition{{Source: "dt", Transform: "identity", Name: "dt"}}})
-	require.NoError(t, err)
-	return c, tbl
+	return warehouse{config: CatalogConfig{Warehouse: t.TempDir()}}.events(t)
 }
 
 func load(t *testing.T, c *Catalog, name string) *Table {
@@ -152,6 +204,11 @@ type owner struct {
 	record Record
 }
 
+// oneStep is a commit that moves one shard.
+func oneStep(record, base Record, files ...iceberg.DataFile) Commit {
+	return Commit{Steps: []Step{{Record: record, Base: base}}, Files: files}
+}
+
 // takeOver reads the record through its own handle and raises the epoch.
 func takeOver(t *testing.T, c *Catalog, name string) *owner {
 	t.Helper()
@@ -161,21 +218,22 @@ func takeOver(t *testing.T, c *Catalog, name string) *owner {
 	require.NoError(t, o.table.CheckLineage("p", "all"))
 	next := base
 	next.Pipeline, next.Shard, next.Epoch, next.CommitID = "p", "all", base.Epoch+1, uuid.NewString()
-	o.record, err = o.table.Commit(t.Context(), Commit{Record: next, Base: base})
+	records, err := o.table.Commit(t.Context(), oneStep(next, base))
 	require.NoError(t, err)
+	o.record = records[0]
 	return o
 }
 
 func (o *owner) next(files ...iceberg.DataFile) Commit {
 	next := o.record
 	next.Seq, next.CommitID, next.Blob = o.record.Seq+1, uuid.NewString(), fmt.Sprintf("%020d.ckpt", o.record.Seq+1)
-	return Commit{Record: next, Base: o.record, Files: files}
+	return oneStep(next, o.record, files...)
 }
 
 func (o *owner) commit(ctx context.Context, files ...iceberg.DataFile) error {
-	r, err := o.table.Commit(ctx, o.next(files...))
+	records, err := o.table.Commit(ctx, o.next(files...))
 	if err == nil {
-		o.record = r
+		o.record = records[0]
 	}
 	return err
 }

@@ -1,7 +1,6 @@
 package table
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -485,32 +484,4 @@ func TestClockBehindTheTable(t *testing.T) {
 	require.NoError(t, o.table.Refresh(t.Context()))
 	require.ErrorContains(t, o.commit(t.Context()), "clock is")
 	require.ErrorContains(t, o.table.Append(t.Context(), "k", 1, nil), "clock is")
-}
-
-// Processes that find no warehouse make it together; one makes the table.
-func TestCatalogMadeByManyAtOnce(t *testing.T) {
-	root := filepath.Join(t.TempDir(), "new", "warehouse")
-	const processes = 4
-	var wg sync.WaitGroup
-	var opened, created [processes]error
-	for i := range processes {
-		wg.Go(func() {
-			c, err := OpenCatalog(t.Context(), CatalogConfig{Warehouse: root})
-			if opened[i] = err; err != nil {
-				return
-			}
-			_, created[i] = c.Create(t.Context(), "a.t", Definition{Schema: eventSchema})
-			opened[i] = c.Close()
-		})
-	}
-	wg.Wait()
-	require.NoError(t, errors.Join(opened[:]...))
-	made := 0
-	for _, err := range created {
-		if err == nil {
-			made++
-		}
-	}
-	require.Equal(t, 1, made, "%v", created)
-	load(t, openTest(t, root), "a.t")
 }

@@ -87,6 +87,34 @@ func parseRecord(key, text string) (Record, error) {
 	return r, nil
 }
 
+// LastSeq is the newest seq of a shard that a snapshot speaks of, for a record
+// that is gone; 0: none.
+func (t *Table) LastSeq(pipeline, shard string) (int64, error) {
+	var last int64
+	for _, each := range t.now.Load().ice.Metadata().Snapshots() {
+		if each.Summary == nil {
+			continue
+		}
+		text := each.Summary.Properties[recordKey(pipeline, shard)]
+		if text == "" {
+			continue
+		}
+		var brief briefRecord
+		if err := json.Unmarshal([]byte(text), &brief); err != nil {
+			return 0, fmt.Errorf("table %s: read the summary of snapshot %d: %w", t.name, each.SnapshotID, err)
+		}
+		last = max(last, brief.Seq)
+	}
+	return last, nil
+}
+
+// briefRecord is what a snapshot's summary says of a record.
+type briefRecord struct {
+	Epoch    int64  `json:"epoch"`
+	Seq      int64  `json:"seq"`
+	CommitID string `json:"commit_id"`
+}
+
 // Records lists the records of all shards, by pipeline and shard.
 func (t *Table) Records() ([]Record, error) {
 	records, err := t.now.Load().records()
@@ -140,14 +168,14 @@ func (t *Table) CheckLineage(pipeline, shard string) error {
 	if !found {
 		for _, each := range s.ice.Metadata().Snapshots() {
 			if each.Summary != nil && each.Summary.Properties[recordKey(pipeline, shard)] != "" {
-				return fmt.Errorf("table %s, pipeline %s: %w, though snapshot %d has its rows: restore the property %s, or give the pipeline another name and table",
+				return fmt.Errorf("table %s, pipeline %s: %w, though snapshot %d has its rows: restore the property %s, or say where to go on with --reset-offsets",
 					t.name, pipeline, ErrRecordMissing, each.SnapshotID, recordKey(pipeline, shard))
 			}
 		}
 		return nil
 	}
 	rolledBack := func(why string) error {
-		return fmt.Errorf("table %s, pipeline %s: %w: commit %d (seq %d) %s; rows behind it are missing and would not be read again: roll the table forward, or start over with another pipeline and table name",
+		return fmt.Errorf("table %s, pipeline %s: %w: commit %d (seq %d) %s; rows behind it are missing and would not be read again: roll the table forward, or say where to go on with --reset-offsets",
 			t.name, pipeline, ErrRolledBack, r.Ordinal, r.Seq, why)
 	}
 	if len(ancestry) == 0 {
@@ -180,11 +208,7 @@ func (r Record) set(props, summary iceberg.Properties) error {
 	}
 	key := recordKey(r.Pipeline, r.Shard)
 	props[key] = string(text)
-	brief, err := json.Marshal(struct {
-		Epoch    int64  `json:"epoch"`
-		Seq      int64  `json:"seq"`
-		CommitID string `json:"commit_id"`
-	}{r.Epoch, r.Seq, r.CommitID})
+	brief, err := json.Marshal(briefRecord{r.Epoch, r.Seq, r.CommitID})
 	if err != nil {
 		return fmt.Errorf("write the record: %w", err)
 	}

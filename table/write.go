@@ -41,6 +41,12 @@ const (
 
 	// syncing is how many files are made durable at a time: that is waiting, not work.
 	syncing = 16
+
+	// A partition that got none of the last idleRows rows, and whose file is worth
+	// it, has its file completed while the rest is still read: where events come
+	// about in the order of their dates, little is left to be written at the end.
+	idleRows  = 1 << 18
+	idleBytes = 512 << 10
 )
 
 // Writer makes data files of rows: one file a partition, or several where they
@@ -65,12 +71,12 @@ type Writer struct {
 	parts    []*partition // by the router's number
 	numbers  []int32
 	rows     rowLists
-	files    int                // names given so far
-	held     int64              // bytes in memory
-	appended int64              // rows since the last flush
-	opened   int                // files begun
-	done     []iceberg.DataFile // completed before the flush
-	names    []string           // URIs of done
+	files    int             // names given so far
+	held     int64           // bytes in memory
+	appended int64           // rows since the last flush
+	opened   int             // files begun
+	done     []*ended        // files completed, in the order in which that began
+	ending   *errgroup.Group // makes those before the flush durable; nil: none yet
 	err      error
 }
 
@@ -144,13 +150,34 @@ func (w *Writer) write(ctx context.Context, batch arrow.RecordBatch) error {
 	w.appended += batch.NumRows()
 	w.count()
 	for _, number := range touched {
-		if p := w.parts[number]; p.size() >= w.opts.TargetBytes {
+		p := w.parts[number]
+		p.last = w.appended
+		if p.size() >= w.opts.TargetBytes {
 			if err := w.complete(ctx, p); err != nil {
 				return err
 			}
 		}
 	}
+	if err := w.completeIdle(ctx); err != nil {
+		return err
+	}
 	return w.keepBudget(ctx)
+}
+
+// completeIdle completes the files of partitions that seem to have all their
+// rows. Each partition is taken for that once a flush, so that late rows make
+// one more file and not many.
+func (w *Writer) completeIdle(ctx context.Context) error {
+	for _, p := range w.parts {
+		if p.settled || p.writer == nil || w.appended-p.last < idleRows || p.size() < idleBytes {
+			continue
+		}
+		p.settled = true
+		if err := w.complete(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // append hands each partition its rows, several at a time.
@@ -335,17 +362,23 @@ func (w *Writer) keepBudget(ctx context.Context) error {
 	return nil
 }
 
-// complete ends a partition's file before the flush; its next row begins another.
+// complete ends a partition's file before the flush, which waits until it is
+// durable; the partition's next row begins another.
 func (w *Writer) complete(ctx context.Context, p *partition) error {
 	held, begun := p.held(), p.file.out != nil
-	file, err := p.end(ctx, w)
+	e, err := p.end(ctx)
 	if err != nil {
 		return err
 	}
-	w.done, w.names = append(w.done, file), append(w.names, file.FilePath())
 	if w.held -= held; begun {
 		w.opened--
 	}
+	w.done = append(w.done, e)
+	if w.ending == nil {
+		w.ending = &errgroup.Group{}
+		w.ending.SetLimit(syncing)
+	}
+	w.ending.Go(func() error { return e.publish(w.state) })
 	return nil
 }
 
@@ -356,38 +389,56 @@ func (w *Writer) Buffered() int64 { return w.held }
 func (w *Writer) Rows() int64 { return w.appended }
 
 // Flush completes all files and returns them, with their metrics, in the order
-// in which they were begun. The writer is then ready for more rows.
+// in which they were completed. The writer is then ready for more rows.
 func (w *Writer) Flush(ctx context.Context) ([]iceberg.DataFile, error) {
 	if w.err != nil {
 		return nil, w.err
 	}
 	open := slices.DeleteFunc(slices.Clone(w.parts), func(p *partition) bool { return p.writer == nil })
-	files := make([]iceberg.DataFile, len(open))
+	last := make([]*ended, len(open))
 	g, flushing := errgroup.WithContext(ctx)
 	g.SetLimit(max(syncing, w.opts.Parallel))
 	for i, p := range open {
 		g.Go(func() (err error) {
-			files[i], err = p.end(flushing, w)
-			return err
+			w.encode <- struct{}{}
+			last[i], err = p.end(flushing)
+			<-w.encode
+			if err != nil {
+				return err
+			}
+			return last[i].publish(w.state)
 		})
 	}
-	err := g.Wait()
-	for _, f := range files {
-		if f != nil {
-			w.done, w.names = append(w.done, f), append(w.names, f.FilePath())
+	err := errors.Join(g.Wait(), w.wait())
+	for _, e := range last {
+		if e != nil {
+			w.done = append(w.done, e)
 		}
 	}
 	if err != nil {
 		w.err = fmt.Errorf("flush data files: %w", err)
 		return nil, w.err
 	}
-	out := w.done
-	return out, w.reset()
+	files := make([]iceberg.DataFile, len(w.done))
+	for i, e := range w.done {
+		files[i] = e.described
+	}
+	return files, w.reset()
+}
+
+// wait waits for the files that are being made durable.
+func (w *Writer) wait() error {
+	if w.ending == nil {
+		return nil
+	}
+	err := w.ending.Wait()
+	w.ending = nil
+	return err
 }
 
 // reset forgets the partitions and what belongs to the caller now.
 func (w *Writer) reset() (err error) {
-	w.parts, w.done, w.names, w.err = nil, nil, nil, nil
+	w.parts, w.done, w.err = nil, nil, nil
 	w.held, w.appended, w.opened = 0, 0, 0
 	w.router, err = newRouter(w.state)
 	return err
@@ -397,6 +448,7 @@ func (w *Writer) reset() (err error) {
 // empty and may be used again.
 func (w *Writer) Abort(ctx context.Context) error {
 	var errs []error
+	_ = w.wait() // a file that did not become durable has removed itself
 	for _, p := range w.parts {
 		if p.file != nil {
 			errs = append(errs, p.file.abort())
@@ -405,9 +457,9 @@ func (w *Writer) Abort(ctx context.Context) error {
 	var mu sync.Mutex
 	g, removing := errgroup.WithContext(ctx)
 	g.SetLimit(syncing)
-	for _, name := range w.names {
+	for _, e := range w.done {
 		g.Go(func() error {
-			if err := w.fs.Remove(removing, name); err != nil {
+			if err := w.fs.Remove(removing, e.file.uri); err != nil {
 				mu.Lock()
 				errs = append(errs, err)
 				mu.Unlock()

@@ -19,6 +19,9 @@ type partition struct {
 	path   string      // dt=2021-11-30; "" where the table is not partitioned
 	writer *parquet.Writer
 	file   *lazyFile
+
+	last    int64 // rows that the writer had when the partition last got some
+	settled bool  // its file was completed since no more rows seemed to come
 }
 
 func (p *partition) begin(w *Writer) {
@@ -46,32 +49,45 @@ func (p *partition) size() int64 {
 	return p.writer.Written() + p.writer.Pending()
 }
 
-// end completes the partition's file: durable, under its name.
-func (p *partition) end(ctx context.Context, w *Writer) (iceberg.DataFile, error) {
+// ended is a file that is written to its end, and durable under its name once
+// publish has returned.
+type ended struct {
+	file      *lazyFile
+	values    map[int]any // of its partition
+	metrics   parquet.Metrics
+	described iceberg.DataFile // by publish
+}
+
+// end writes the rest of the partition's file and lets go of it.
+func (p *partition) end(ctx context.Context) (*ended, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
 	p.file.ctx = ctx
-	w.encode <- struct{}{}
 	m, err := p.writer.Close()
-	<-w.encode
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.file.uri, err)
 	}
-	if err := p.file.close(); err != nil {
-		return nil, err
-	}
-	uri := p.file.uri
+	e := &ended{file: p.file, values: p.values, metrics: m}
 	p.writer, p.file = nil, nil
-	return p.describe(w, uri, m)
+	return e, nil
+}
+
+func (e *ended) publish(s *state) (err error) {
+	if err := e.file.close(); err != nil {
+		return err
+	}
+	e.described, err = e.describe(s)
+	return err
 }
 
 // describe is the file as Iceberg's manifest will have it.
-func (p *partition) describe(w *Writer, uri string, m parquet.Metrics) (iceberg.DataFile, error) {
-	b, err := iceberg.NewDataFileBuilder(w.state.ice.Spec(), iceberg.EntryContentData, uri, iceberg.ParquetFile,
-		p.values, nil, nil, m.Rows, m.Bytes)
+func (e *ended) describe(s *state) (iceberg.DataFile, error) {
+	m := e.metrics
+	b, err := iceberg.NewDataFileBuilder(s.ice.Spec(), iceberg.EntryContentData, e.file.uri, iceberg.ParquetFile,
+		e.values, nil, nil, m.Rows, m.Bytes)
 	if err != nil {
-		return nil, fmt.Errorf("describe %s: %w", uri, err)
+		return nil, fmt.Errorf("describe %s: %w", e.file.uri, err)
 	}
 	sizes, values, nulls, nans := map[int]int64{}, map[int]int64{}, map[int]int64{}, map[int]int64{}
 	lower, upper := map[int][]byte{}, map[int][]byte{}

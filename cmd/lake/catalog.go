@@ -20,7 +20,8 @@ type sqliteCatalog struct {
 // catalogConfig is where the job's catalog lies.
 func (r *resolved) catalogConfig() (table.CatalogConfig, error) {
 	c := table.CatalogConfig{Warehouse: r.warehouse}
-	if r.Catalog.Kind == "sqlite" {
+	switch r.Catalog.Kind {
+	case "sqlite":
 		var options sqliteCatalog
 		if err := r.Catalog.Decode(&options); err != nil {
 			return c, err
@@ -28,6 +29,12 @@ func (r *resolved) catalogConfig() (table.CatalogConfig, error) {
 		if options.Path != "" {
 			c.SQLite = r.Resolve(options.Path)
 		}
+	case "postgres": // catalog: {postgres: URL}
+		var url jobs.Text
+		if err := r.Catalog.Decode(&url); err != nil {
+			return c, err
+		}
+		c.Postgres = url.Value
 	}
 	return c, nil
 }
@@ -38,8 +45,15 @@ func resolveCatalog(job *jobs.Job, p *problems) {
 	case "":
 	case "sqlite":
 		p.take(job.Catalog.Pos, job.Catalog.Decode(&sqliteCatalog{}))
+	case "postgres":
+		var url jobs.Text
+		if err := job.Catalog.Decode(&url); err != nil {
+			p.take(job.Catalog.Pos, err)
+		} else if err := table.CheckPostgres(url.Value); err != nil {
+			p.add(url.Pos, `write {postgres: "${LAKE_CATALOG}"} and set it to postgres://user:password@host:5432/database`, "catalog.postgres: the URL: %v", err)
+		}
 	default:
-		p.add(job.Catalog.Pos, "leave catalog: out, or write {sqlite: {path: …}}", "catalog: this lake has no kind %q", job.Catalog.Kind)
+		p.add(job.Catalog.Pos, "leave catalog: out, or write {sqlite: {path: …}} or {postgres: \"postgres://…\"}", "catalog: this lake has no kind %q", job.Catalog.Kind)
 	}
 }
 

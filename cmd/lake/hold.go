@@ -1,46 +1,120 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
+
+	"lake/table"
 )
 
-// hold takes the job's lock in its warehouse, so that a second run of the same
-// job on this host ends at once. The kernel lets go of it when the process ends,
-// however it ends. It is a courtesy: what protects the table is the epoch in its
-// record.
-func (a *app) hold(r *resolved) (*os.File, error) {
-	folder := filepath.Join(r.warehouse, "locks")
-	if err := os.MkdirAll(folder, 0o755); err != nil {
+// errHeld says that another run holds the job.
+var errHeld = errors.New("another run holds the job")
+
+// hold takes the job's lock, so that a second run of the same job ends at once,
+// or with wait stands by. Runs that share their source share the lock. It is a
+// courtesy: what protects the table is the epoch in its record.
+func (a *app) hold(ctx context.Context, r *resolved, wait bool) (io.Closer, error) {
+	held, err := r.take(ctx, r.Name.Value+".lock", r.keys != nil)
+	if errors.Is(err, errHeld) && wait {
+		a.log.Info("another run holds the job; standing by", "job", r.Name.Value)
+		held, err = standBy(ctx, func() (io.Closer, error) { return r.take(ctx, r.Name.Value+".lock", r.keys != nil) })
+	}
+	if errors.Is(err, errHeld) {
+		err = withCode(exitHeld, fmt.Errorf("job %s: %w (%s)\nhint: wait for it, let this run stand by with --standby, or give a job of another kind another name",
+			r.Name.Value, err, r.locks(r.Name.Value+".lock")))
+	}
+	return held, err
+}
+
+// standBy tries until it does not fail with errHeld, or ctx ends.
+func standBy(ctx context.Context, try func() (io.Closer, error)) (io.Closer, error) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		held, err := try()
+		if !errors.Is(err, errHeld) {
+			return held, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
+func (r *resolved) locks(name string) string { return filepath.Join(r.warehouse, "locks", name) }
+
+// take takes a lock by name or fails at once with errHeld: a file's in the
+// warehouse, for the processes of this host, and where the catalog is in
+// PostgreSQL one there, for all hosts. The system lets go of both when the
+// process ends, however it ends.
+func (r *resolved) take(ctx context.Context, name string, shared bool) (io.Closer, error) {
+	path := r.locks(name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("make the warehouse: %w", err)
 	}
-	f, err := os.OpenFile(filepath.Join(folder, r.Name.Value+".lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
-		return nil, fmt.Errorf("lock job %s: %w", r.Name.Value, err)
+		return nil, fmt.Errorf("lock: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		defer f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, withCode(exitHeld, fmt.Errorf("another run holds job %s (%s)\nhint: wait for it, or give a job of another kind another name", r.Name.Value, f.Name()))
+	how := syscall.LOCK_EX
+	if shared {
+		how = syscall.LOCK_SH
+	}
+	if err := lock(f, how); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if !shared { // who looks finds the process; the lock itself is the kernel's
+		err = f.Truncate(0)
+		if err == nil {
+			_, err = fmt.Fprintf(f, "%d\n", os.Getpid())
 		}
-		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("lock: %w", err), f.Close())
+		}
 	}
-	// Who looks finds the process; the lock itself is the kernel's.
-	if err := f.Truncate(0); err != nil {
-		return nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
+	cfg, err := r.catalogConfig()
+	if err != nil || cfg.Postgres == "" {
+		return f, err
 	}
-	if _, err := fmt.Fprintf(f, "%d\n", os.Getpid()); err != nil {
-		return nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
+	everywhere, err := table.TryLock(ctx, cfg.Postgres, name, shared)
+	if errors.Is(err, table.ErrLocked) {
+		err = fmt.Errorf("%w, on another host", errHeld)
 	}
-	return f, nil
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return both{f, everywhere}, nil
+}
+
+// both closes two.
+type both [2]io.Closer
+
+// Close closes the last first.
+func (b both) Close() error { return errors.Join(b[1].Close(), b[0].Close()) }
+
+// lock takes a lock on a file, or fails at once with errHeld.
+func lock(f *os.File, how int) error {
+	err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
+	switch {
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		return errHeld
+	case err != nil:
+		return fmt.Errorf("lock %s: %w", f.Name(), err)
+	}
+	return nil
 }
 
 // isHeld reports whether a run on this host holds the job.
 func (a *app) isHeld(r *resolved) (bool, error) {
-	f, err := os.Open(filepath.Join(r.warehouse, "locks", r.Name.Value+".lock"))
+	f, err := os.Open(r.locks(r.Name.Value + ".lock"))
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}
@@ -48,8 +122,8 @@ func (a *app) isHeld(r *resolved) (bool, error) {
 		return false, err
 	}
 	defer f.Close()
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
+	err = lock(f, syscall.LOCK_EX) // let go of at once, by Close
+	if errors.Is(err, errHeld) {
 		return true, nil
 	}
 	return false, err

@@ -19,6 +19,8 @@ type ingestOptions struct {
 	maxDuration  time.Duration
 	backfill     bool
 	closeWindows bool
+	standby      bool
+	resetOffsets string
 	answered     func(load.Delivery) // for lake demo; nil: nobody looks
 }
 
@@ -38,11 +40,21 @@ SIGTERM and SIGINT end it after a last commit.
 A record that cannot be read goes to the dead-letter table (lake dlq). Each run
 ends by printing that records in = rows landed + dead letters.
 
+A Kafka job runs in one process or, where no rule groups or each groups by the
+source's partitioned_by, in as many as you start: the consumer group divides the
+partitions among them, or CLOUD_RUN_TASK_INDEX and CLOUD_RUN_TASK_COUNT do.
+Otherwise a second run ends with 75, or waits with --standby.
+
+Ingest stops rather than guess when the topic was made anew, when its offsets are
+gone, or when the table was rolled back. --reset-offsets is the way on: rows that
+are read again are in the table twice, rows that are passed over are not in it.
+
 Exit codes: 0 done, 5 worth a retry, 7 needs a person (dead letters above
 dead_letter.max_ratio, rule state that does not fit --memory), 75 another run
 holds the job, 78 configuration.`,
 		Example: `  lake ingest jobs/nobroker.yaml
-  lake ingest --follow --max-duration 55m jobs/nobroker-kafka.yaml`,
+  lake ingest --follow --max-duration 55m jobs/nobroker-kafka.yaml
+  lake ingest --reset-offsets earliest jobs/nobroker-kafka.yaml`,
 		Args: oneJob,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.job = args[0]
@@ -53,6 +65,8 @@ holds the job, 78 configuration.`,
 	f.BoolVar(&o.follow, "follow", false, "go on after the source's present end")
 	f.DurationVar(&o.maxDuration, "max-duration", 0, "end after this time with a last commit, as SIGTERM does")
 	f.BoolVar(&o.backfill, "backfill", false, "a new or changed rule answers for the rows that are there, too")
+	f.BoolVar(&o.standby, "standby", false, "where another run holds the job, wait for it to end")
+	f.StringVar(&o.resetOffsets, "reset-offsets", "", "move the source before reading, to earliest, latest, a time, or Events/0=120,Events/1=7")
 	f.BoolVar(&o.closeWindows, "close-windows", false, "close all windows at the end of a bounded run")
 	return cmd
 }
@@ -104,7 +118,7 @@ func (a *app) ingest(ctx context.Context, r *resolved, o ingestOptions) (result 
 	if err := a.announce(r); err != nil {
 		return result, err
 	}
-	held, err := a.hold(r)
+	held, err := a.hold(ctx, r, o.standby)
 	if err != nil {
 		return result, err
 	}

@@ -10,20 +10,41 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
+// onKafka runs a test on a fake cluster and on a real broker, which other tests use, too.
+func onKafka(t *testing.T, test func(t *testing.T, brokers []string)) {
+	t.Run("fake", func(t *testing.T) {
+		cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+		require.NoError(t, err)
+		t.Cleanup(cluster.Close)
+		test(t, cluster.ListenAddrs())
+	})
+	t.Run("real", func(t *testing.T) { test(t, servers.Kafka(t).Brokers()) })
+}
+
+// createTopics makes topics that no other test has.
+func createTopics(t *testing.T, brokers []string, partitions int32, names ...string) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+	require.NoError(t, err)
+	defer client.Close()
+	created, err := kadm.NewClient(client).CreateTopics(t.Context(), partitions, 1, nil, names...)
+	require.NoError(t, err)
+	require.NoError(t, created.Error())
+}
+
 // TestPortalOverKafka runs the shipped Kafka job on the sample, one commit a
 // batch: topic Events in; paid_user, property_status and possible_broker out.
-func TestPortalOverKafka(t *testing.T) {
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "Events", "paid_user", "property_status", "possible_broker"))
-	require.NoError(t, err)
-	defer cluster.Close()
-	brokers := strings.Join(cluster.ListenAddrs(), ",")
+func TestPortalOverKafka(t *testing.T) { onKafka(t, testPortalOverKafka) }
+
+func testPortalOverKafka(t *testing.T, brokers []string) {
+	createTopics(t, brokers, 1, "Events", "paid_user", "property_status", "possible_broker")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	producer, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.DefaultProduceTopic("Events"))
+	producer, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.DefaultProduceTopic("Events"))
 	require.NoError(t, err)
 	defer producer.Close()
 
@@ -31,7 +52,7 @@ func TestPortalOverKafka(t *testing.T) {
 	job, err := os.ReadFile("../../jobs/nobroker-kafka.yaml")
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "job.yaml"), job, 0o644))
-	t.Setenv("KAFKA_BROKERS", brokers)
+	t.Setenv("KAFKA_BROKERS", strings.Join(brokers, ","))
 
 	for batch := 1; batch <= 4; batch++ {
 		data, err := os.ReadFile(fmt.Sprintf("../../jobs/data/nobroker/batch-%d.jsonl", batch))
@@ -49,7 +70,7 @@ func TestPortalOverKafka(t *testing.T) {
 	for _, rule := range []string{"paid_user", "property_status", "possible_broker"} {
 		want, err := os.ReadFile("../../jobs/data/nobroker/expected/" + rule + ".jsonl")
 		require.NoError(t, err)
-		keys, values := committed(ctx, t, cluster.ListenAddrs(), rule, strings.Count(string(want), "\n"))
+		keys, values := committed(ctx, t, brokers, rule, strings.Count(string(want), "\n"))
 		require.Equal(t, string(want), strings.Join(values, "\n")+"\n", rule)
 		for _, key := range keys {
 			require.Equal(t, "1", key, "user 1, property 1")

@@ -28,6 +28,7 @@ type resolved struct {
 	partition []table.Partition
 	rules     []tally.Rule
 	source    sourcePlan
+	keys      *ingest.Keys // nil: one process at a time
 	sinks     []sinkPlan
 	loads     []loadPlan
 	warehouse string
@@ -109,6 +110,7 @@ func (a *app) resolve(job *jobs.Job, p *problems) *resolved {
 	r.resolveRules(p)
 	resolveCatalog(job, p)
 	r.source = resolveSource(job, p)
+	r.resolveKeys(p)
 	r.sinks = resolveSinks(r, p)
 	r.loads = resolveLoads(r, p)
 	return r
@@ -216,7 +218,8 @@ func (r *resolved) resolveTime(p *problems) {
 	if name == "" {
 		return
 	}
-	t := &ingest.EventTime{Name: name, Column: -1, Zone: r.zone, Lateness: r.Time.AllowedLateness.Duration, Idle: r.Time.IdleAfter.Duration}
+	t := &ingest.EventTime{Name: name, Column: -1, Zone: r.zone, Lateness: r.Time.AllowedLateness.Duration, Idle: r.Time.IdleAfter.Duration,
+		MaxFuture: r.Time.MaxFuture.Duration, RefuseFuture: r.Time.Future.Value == "dead_letter"}
 	if name == ingest.RecordTime {
 		t.Made = append(t.Made, schemas.Field{Name: name, Type: schemas.Type{Kind: schemas.Timestamp}, Required: true, Doc: "the record's own time"})
 	} else {
@@ -283,6 +286,48 @@ func (r *resolved) resolveRules(p *problems) {
 		}
 		out.Plan = plan
 		r.rules = append(r.rules, out)
+	}
+}
+
+// resolveKeys decides whether several processes may run the job at once: where
+// no rule groups, or each groups by what decides a record's source partition.
+func (r *resolved) resolveKeys(p *problems) {
+	if !r.source.shareable {
+		return
+	}
+	by, at := r.source.partitionedBy, r.Source.Pos
+	keys := &ingest.Keys{Names: by, Unchecked: r.source.unchecked}
+	for _, name := range by {
+		column := r.decoder.Index(name)
+		if column < 0 {
+			p.add(at, nearest(name, r.decoder.Names()), "partitioned_by: unknown column %q", name)
+			return
+		}
+		if field := r.decoder.Fields[column]; !ingest.KeyText(field.Arrow().Type) {
+			p.add(at, "a string, an integer, bytes or a bool", "partitioned_by: column %s is a %s, which has no one text", name, field.Type)
+			return
+		}
+		keys.Columns = append(keys.Columns, column)
+	}
+	grouped := false
+	for i, rule := range r.rules {
+		if rule.Plan == nil || !rule.Plan.Grouped {
+			continue
+		}
+		grouped = true
+		for _, name := range by {
+			if !slices.ContainsFunc(rule.Plan.Keys, func(k rules.Column) bool { return k.Expr.String() == name }) {
+				p.add(r.Rules[i].SQL.Pos, "group by "+strings.Join(by, ", ")+" too, or leave partitioned_by out: then one process runs the job",
+					"rule %s does not group by %s, which partitioned_by says decides a record's partition: its groups would be spread over processes", rule.Name, name)
+			}
+		}
+	}
+	switch {
+	case grouped && len(by) == 0: // one process has all partitions
+	case grouped && r.source.topics > 1:
+		p.add(at, "one job a topic, or leave partitioned_by out", "partitioned_by: a rule's group may lie in %d topics, which different processes read", r.source.topics)
+	default:
+		r.keys = keys
 	}
 }
 

@@ -11,12 +11,17 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"lake/services/servicetest"
 )
+
+// servers are the real ones that tests here share.
+var servers servicetest.Shared
 
 // TestMain lets the test binary be lake itself: scripts and kill tests run it
 // as a process of its own.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+	testscript.Main(servers.Around(m), map[string]func(){
 		"lake": func() {
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 			defer stop()

@@ -62,6 +62,7 @@ type statusResult struct {
 	Table       string            `json:"table"`
 	Seq         int64             `json:"seq"`
 	Epoch       int64             `json:"epoch"`
+	Shards      int               `json:"shards"` // that have an owner of their own
 	Commit      string            `json:"last_commit,omitempty"`
 	Watermark   string            `json:"watermark,omitempty"`
 	Totals      ingest.Totals     `json:"totals"`
@@ -99,7 +100,10 @@ func (a *app) status(ctx context.Context, r *resolved) (s statusResult, err erro
 	if err != nil {
 		return s, err
 	}
-	s.Seq, s.Epoch, s.Totals, s.DeadLetters = state.Record.Seq, state.Record.Epoch, state.Totals, state.Totals.DeadLetters
+	s.Totals, s.DeadLetters, s.Shards = state.Totals, state.Totals.DeadLetters, len(state.Records)
+	for _, record := range state.Records {
+		s.Seq, s.Epoch = max(s.Seq, record.Seq), max(s.Epoch, record.Epoch)
+	}
 	if found {
 		s.Commit = state.Time.UTC().Format(time.RFC3339)
 	}
@@ -173,7 +177,11 @@ func printStatus(w io.Writer, s statusResult) {
 	if s.Commit == "" {
 		fmt.Fprintln(w, "  no commit yet")
 	} else {
-		fmt.Fprintf(w, "  last commit   %s (seq %d, epoch %d)\n", s.Commit, s.Seq, s.Epoch)
+		shards := ""
+		if s.Shards > 1 {
+			shards = fmt.Sprintf(", the highest of %d shards", s.Shards)
+		}
+		fmt.Fprintf(w, "  last commit   %s (seq %d, epoch %d%s)\n", s.Commit, s.Seq, s.Epoch, shards)
 		fmt.Fprintf(w, "  records       %s in = %s rows + %s dead letters\n", formatCount(s.Totals.Records), formatCount(s.Totals.Rows), formatCount(s.Totals.DeadLetters))
 	}
 	if s.Watermark != "" {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"lake/compact"
@@ -22,7 +23,16 @@ func (a *app) upkeep(ctx context.Context, r *resolved, every time.Duration) {
 			return
 		case <-tick.C:
 		}
+		turn, err := r.take(ctx, r.Name.Value+".upkeep", false)
+		if errors.Is(err, errHeld) {
+			continue // another process of the job does it
+		}
+		if err != nil {
+			a.log.Warn("compaction waits", "table", r.Table.Name.Value, "error", err)
+			continue
+		}
 		out, err := a.compact(ctx, r, compactOptions{expire: true, grace: orphanGrace}, func(compact.Plan) {})
+		err = errors.Join(err, turn.Close())
 		switch {
 		case ctx.Err() != nil:
 			return

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,7 +38,12 @@ type sourcePlan struct {
 	kind    string
 	endless bool           // a bounded run would not end
 	cluster brokers.Config // of a Kafka source: where its rules' answers go, too
-	open    func(a *app, r *resolved, follow bool) (ingest.Source, error)
+	// Of a source that several processes may share:
+	shareable     bool
+	topics        int
+	partitionedBy []string
+	unchecked     bool
+	open          func(a *app, r *resolved, follow bool) (ingest.Source, error)
 }
 
 // sourceKinds decodes an adapter's options into a source to be opened.
@@ -59,9 +66,15 @@ func sourceKinds() map[string]func(jobs.Adapter) (sourcePlan, error) {
 		"kafka": func(options jobs.Adapter) (sourcePlan, error) {
 			var cfg kafka.Config
 			err := options.Decode(&cfg)
-			return sourcePlan{cluster: cfg.Config, open: func(a *app, r *resolved, follow bool) (ingest.Source, error) {
-				return kafka.New(cfg, kafka.Options{Pipeline: r.Name.Value, Dir: r.Resolve("."), Follow: follow, BufferBytes: int64(a.flags.memory) / 8, Log: a.log})
-			}}, errors.Join(err, cfg.Check())
+			return sourcePlan{cluster: cfg.Config, shareable: true, topics: len(cfg.Topics), partitionedBy: cfg.PartitionedBy, unchecked: cfg.Unchecked,
+				open: func(a *app, r *resolved, follow bool) (ingest.Source, error) {
+					share, err := a.share()
+					if err != nil {
+						return nil, err
+					}
+					return kafka.New(cfg, kafka.Options{Pipeline: r.Name.Value, Dir: r.Resolve("."), Follow: follow,
+						Shared: r.keys != nil, Share: share, BufferBytes: int64(a.flags.memory) / 8, Log: a.log})
+				}}, errors.Join(err, cfg.Check())
 		},
 	}
 }
@@ -228,7 +241,7 @@ func (r *resolved) targetBytes() int64 { return 512 << 20 }
 // calls closeAll.
 func (a *app) pipeline(ctx context.Context, r *resolved, o ingestOptions) (cfg ingest.Config, closeAll func() error, err error) {
 	var closers []func() error
-	closeOpened := func() error {
+	all := func() error {
 		var errs []error
 		for _, each := range slices.Backward(closers) {
 			errs = append(errs, each())
@@ -236,8 +249,8 @@ func (a *app) pipeline(ctx context.Context, r *resolved, o ingestOptions) (cfg i
 		return errors.Join(errs...)
 	}
 	defer func() {
-		if err != nil { // the caller gets no closeAll then
-			err = errors.Join(err, closeOpened())
+		if err != nil {
+			err = errors.Join(err, all())
 		}
 	}()
 	catalog, err := a.openCatalog(ctx, r)
@@ -250,8 +263,10 @@ func (a *app) pipeline(ctx context.Context, r *resolved, o ingestOptions) (cfg i
 		return cfg, nil, err
 	}
 	cfg = ingest.Config{
-		Pipeline: r.Name.Value, SourceKind: r.source.kind, NewDecoder: r.newDecoder, Time: r.time, Table: t, Blobs: r.blobs(t),
-		Job:         ingest.Identity{Zone: r.zone.String(), PartitionBy: r.partitionTexts()},
+		Pipeline: r.Name.Value, SourceKind: r.source.kind, NewDecoder: r.newDecoder, Keys: r.keys, Time: r.time, Table: t, Blobs: r.blobs(t),
+		NewSource: func() (ingest.Source, error) { return r.source.open(a, r, o.follow) },
+		Job:       ingest.Identity{Zone: r.zone.String(), PartitionBy: r.partitionTexts(), PartitionedBy: r.source.partitionedBy},
+		Retry:     retry(r, o), Patience: sessionPatience, Reset: o.resetOffsets,
 		MaxBadRatio: r.DeadLetter.MaxRatio, Backfill: o.backfill, CloseWindows: o.closeWindows,
 		Memory: int64(a.flags.memory), TargetBytes: r.targetBytes(), Mem: memory.DefaultAllocator, Log: a.log, Answered: o.answered,
 		Letters: func(ctx context.Context) (*table.Table, error) { return a.ensureLetters(ctx, r, catalog) },
@@ -270,20 +285,43 @@ func (a *app) pipeline(ctx context.Context, r *resolved, o ingestOptions) (cfg i
 		cfg.Rules = append(cfg.Rules, each)
 	}
 	for _, s := range r.sinks {
-		sink, err := s.open(a, r)
-		if err != nil {
-			return cfg, nil, fmt.Errorf("open %s: %w", s.name, err)
+		cfg.Sinks = append(cfg.Sinks, ingest.Sink{Name: s.name, New: func() (load.Sink, error) { return s.open(a, r) }})
+	}
+	return cfg, all, nil
+}
+
+// sessionPatience is how long a run goes on without a commit when what it needs
+// is away, before it ends with the cause.
+const sessionPatience = 5 * time.Minute
+
+// retry says after which errors a run begins anew from its table: another
+// process took shared partitions over; and where it follows what may pass by itself.
+func retry(r *resolved, o ingestOptions) func(error) bool {
+	return func(err error) bool {
+		switch code := exitCode(err); {
+		case errors.Is(err, ingest.ErrLost):
+			return true
+		case code == exitHeld:
+			return r.keys != nil
+		default:
+			return code == exitRetry && o.follow
 		}
-		closers = append(closers, sink.Close)
-		cfg.Sinks = append(cfg.Sinks, ingest.Sink{Name: s.name, Sink: sink})
 	}
-	source, err := r.source.open(a, r, o.follow)
-	if err != nil {
-		return cfg, nil, fmt.Errorf("open the source: %w", err)
+}
+
+// share is the fixed part of the source's partitions that the environment gives
+// this process, as Cloud Run's jobs do; zero: it gives none.
+func (a *app) share() (kafka.Share, error) {
+	count, index := os.Getenv("CLOUD_RUN_TASK_COUNT"), os.Getenv("CLOUD_RUN_TASK_INDEX")
+	if count == "" || index == "" {
+		return kafka.Share{}, nil
 	}
-	closers = append(closers, source.Close)
-	cfg.Source = source
-	return cfg, closeOpened, nil
+	n, err := strconv.Atoi(count)
+	i, wrong := strconv.Atoi(index)
+	if err != nil || wrong != nil || n < 1 || i < 0 || i >= n {
+		return kafka.Share{}, usageError("CLOUD_RUN_TASK_INDEX %q of CLOUD_RUN_TASK_COUNT %q: an index is 0 to count - 1", index, count)
+	}
+	return kafka.Share{Index: i, Count: n}, nil
 }
 
 // Bounds of a commit where the job file has none: somebody waits for the rows of
@@ -313,21 +351,17 @@ func (r *resolved) partitionTexts() []string {
 // ensureTable opens the job's table, makes it, or adds the columns that are new.
 func (a *app) ensureTable(ctx context.Context, r *resolved, catalog *table.Catalog) (*table.Table, error) {
 	name := r.Table.Name.Value
-	t, err := catalog.Load(ctx, name)
-	if errors.Is(err, table.ErrNoTable) {
-		definition := table.Definition{Schema: r.columns, PartitionBy: r.partition}
-		if r.Table.Location.Value != "" {
-			definition.Location = r.location()
-		}
-		t, err = catalog.Create(ctx, name, definition)
-		if err != nil {
-			return nil, fmt.Errorf("make table %s: %w", name, err)
-		}
-		a.log.Debug("made a table", "table", name, "location", t.Location())
-		return t, nil
+	definition := table.Definition{Schema: r.columns, PartitionBy: r.partition}
+	if r.Table.Location.Value != "" {
+		definition.Location = r.location()
 	}
+	t, made, err := loadOrCreate(ctx, catalog, name, definition)
 	if err != nil {
 		return nil, err
+	}
+	if made {
+		a.log.Debug("made a table", "table", name, "location", t.Location())
+		return t, nil
 	}
 	is := make([]string, 0, 2)
 	for _, p := range t.Partitions() {
@@ -351,11 +385,22 @@ func withCodeOf[E error](code int, err error) error {
 
 // ensureLetters opens or makes the dead-letter table.
 func (a *app) ensureLetters(ctx context.Context, r *resolved, catalog *table.Catalog) (*table.Table, error) {
-	t, err := catalog.Load(ctx, r.letterTable())
-	if errors.Is(err, table.ErrNoTable) {
-		return catalog.Create(ctx, r.letterTable(), table.Definition{Schema: ingest.LetterSchema()})
-	}
+	t, _, err := loadOrCreate(ctx, catalog, r.letterTable(), table.Definition{Schema: ingest.LetterSchema()})
 	return t, err
+}
+
+// loadOrCreate opens a table or makes it; another process may be making it, too.
+func loadOrCreate(ctx context.Context, catalog *table.Catalog, name string, definition table.Definition) (t *table.Table, made bool, err error) {
+	if t, err = catalog.Load(ctx, name); !errors.Is(err, table.ErrNoTable) {
+		return t, false, err
+	}
+	if t, err = catalog.Create(ctx, name, definition); err == nil {
+		return t, true, nil
+	}
+	if other, loaded := catalog.Load(ctx, name); loaded == nil {
+		return other, false, nil
+	}
+	return nil, false, fmt.Errorf("make table %s: %w", name, err)
 }
 
 // location is table.location as a URI or an absolute path.

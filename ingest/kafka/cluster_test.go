@@ -2,7 +2,10 @@ package kafka
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,18 +13,56 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/goleak"
 
 	"lake/brokers"
 	"lake/ingest"
+	"lake/services"
+	"lake/services/servicetest"
 )
 
-// cluster is a fake cluster and a client that looks behind lake's back.
+// servers has the real broker, started by the first test that needs one.
+var servers servicetest.Shared
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(servers.Around(m)) }
+
+// broker makes topics for a test: on a fake cluster or on the real broker, which
+// all tests share, so that topics and transactional ids are named anew each time.
+type broker func(t *testing.T, partitions int32) *cluster
+
+// onEachBroker runs tests on kfake and on Kafka. What differs, and a test must
+// not count on: Kafka answers EndTxn before the markers are in the partitions, so
+// the offset of the next record is open until then (settle waits), and a topic or
+// partition that was made is known everywhere a moment later (await). kfake has
+// several brokers that a test may take away one by one, and can be told to answer
+// wrongly: tests that need this are its own.
+func onEachBroker(t *testing.T, tests map[string]func(*testing.T, broker)) {
+	brokers := map[string]broker{
+		"kfake": func(t *testing.T, partitions int32) *cluster {
+			return newCluster(t, kfake.SeedTopics(partitions, "Events"))
+		},
+		"kafka": func(t *testing.T, partitions int32) *cluster { return realCluster(t, servers.Kafka(t), partitions) },
+	}
+	for name, b := range brokers {
+		t.Run(name, func(t *testing.T) {
+			if name == "kafka" {
+				servers.Kafka(t) // before a test that counts goroutines; skips once
+			}
+			for _, name := range slices.Sorted(maps.Keys(tests)) {
+				t.Run(name, func(t *testing.T) { tests[name](t, b) })
+			}
+		})
+	}
+}
+
+// cluster is a topic and a client that looks behind lake's back.
 type cluster struct {
-	*kfake.Cluster
-	t      *testing.T
-	addrs  []string
-	client *kgo.Client
-	admin  *kadm.Client
+	*kfake.Cluster // nil on a real broker
+	t              *testing.T
+	addrs          []string
+	topic          string
+	client         *kgo.Client
+	admin          *kadm.Client
 }
 
 func newCluster(t *testing.T, opts ...kfake.Opt) *cluster {
@@ -29,11 +70,69 @@ func newCluster(t *testing.T, opts ...kfake.Opt) *cluster {
 	fake, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(2)}, opts...)...)
 	require.NoError(t, err)
 	t.Cleanup(fake.Close)
-	c := &cluster{Cluster: fake, t: t, addrs: fake.ListenAddrs()}
+	return (&cluster{Cluster: fake, t: t, addrs: fake.ListenAddrs(), topic: "Events"}).dial()
+}
+
+func realCluster(t *testing.T, k *services.Kafka, partitions int32) *cluster {
+	t.Helper()
+	c := (&cluster{t: t, addrs: k.Brokers(), topic: "Events-" + rand.Text()}).dial()
+	_, err := c.admin.CreateTopic(t.Context(), partitions, 1, nil, c.topic)
+	require.NoError(t, err)
+	c.awaitPartitions(partitions)
+	return c
+}
+
+func (c *cluster) dial() *cluster {
 	c.client = c.connect(kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	c.admin = kadm.NewClient(c.client)
 	return c
 }
+
+// await asks until it is so.
+func (c *cluster) await(what string, ask func(ctx context.Context) bool) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), 30*time.Second)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !ask(ctx) {
+		select {
+		case <-ctx.Done():
+			require.Fail(c.t, "it did not come", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// awaitPartitions waits until so many partitions of the topic have leaders.
+func (c *cluster) awaitPartitions(n int32) {
+	c.t.Helper()
+	c.await("partitions", func(ctx context.Context) bool {
+		c.client.ForceMetadataRefresh()
+		starts, err := kadm.NewClient(c.connect()).ListStartOffsets(ctx, c.topic) // a client that remembers nothing
+		return err == nil && starts.Error() == nil && len(starts[c.topic]) == int(n)
+	})
+}
+
+// settle waits until the markers of ended transactions are in the partitions.
+func (c *cluster) settle() {
+	c.t.Helper()
+	c.await("the markers of a transaction", func(ctx context.Context) bool {
+		stable, err := c.admin.ListCommittedOffsets(ctx, c.topic)
+		require.NoError(c.t, err)
+		ends, err := c.admin.ListEndOffsets(ctx, c.topic)
+		require.NoError(c.t, err)
+		same := true
+		ends.Each(func(end kadm.ListedOffset) {
+			o, ok := stable.Lookup(end.Topic, end.Partition)
+			same = same && ok && o.Offset == end.Offset
+		})
+		return same
+	})
+}
+
+// part is a partition's name.
+func (c *cluster) part(p int32) string { return partitionName(c.topic, p) }
 
 func (c *cluster) connect(opts ...kgo.Opt) *kgo.Client {
 	c.t.Helper()
@@ -44,8 +143,8 @@ func (c *cluster) connect(opts ...kgo.Opt) *kgo.Client {
 }
 
 // at is where a record goes.
-func at(partition int32, value string) *kgo.Record {
-	return &kgo.Record{Topic: "Events", Partition: partition, Value: []byte(value)}
+func (c *cluster) at(partition int32, value string) *kgo.Record {
+	return &kgo.Record{Topic: c.topic, Partition: partition, Value: []byte(value)}
 }
 
 func (c *cluster) produce(records ...*kgo.Record) {
@@ -56,16 +155,16 @@ func (c *cluster) produce(records ...*kgo.Record) {
 }
 
 // numbered are n records of one partition.
-func numbered(partition int32, from, n int) []*kgo.Record {
+func (c *cluster) numbered(partition int32, from, n int) []*kgo.Record {
 	var records []*kgo.Record
 	for i := from; i < from+n; i++ {
-		records = append(records, at(partition, fmt.Sprintf("p%d-%d", partition, i)))
+		records = append(records, c.at(partition, fmt.Sprintf("p%d-%d", partition, i)))
 	}
 	return records
 }
 
 func (c *cluster) config() Config {
-	return Config{Config: brokers.Config{Brokers: c.addrs}, Topics: []string{"Events"},
+	return Config{Config: brokers.Config{Brokers: c.addrs}, Topics: []string{c.topic},
 		Fetch: Fetch{MaxWait: 50 * time.Millisecond}}
 }
 

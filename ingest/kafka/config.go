@@ -1,9 +1,11 @@
 // Package kafka is the source of Kafka topics.
 //
-// One process reads all partitions of the topics, assigned directly and
-// positioned by the table's offsets, never by a consumer group's: a group's
-// offsets are only written, by Ack, so that lag tools see where the pipeline is.
-// A second process of the pipeline is told by the table, not by Kafka.
+// Where a partition is read from is decided by the table's offsets, never by a
+// consumer group's: a group's offsets are only written, by Ack, so that lag tools
+// see where the pipeline is. One process reads all partitions, or several share
+// them: then the consumer group says, by cooperative rebalancing, which process
+// has which partition, or a fixed share does. Either is a hint: that an owner is
+// alone is the table's to tell.
 //
 // A partition is named topic/number. Records of open and of aborted transactions
 // are not read. A record without a value (a tombstone) is delivered as a nil
@@ -33,7 +35,15 @@ type Config struct {
 	Start Start `yaml:"start"`
 	// Group is the consumer group whose offsets lag tools read; default lake-<pipeline>.
 	Group string `yaml:"group"`
-	Fetch Fetch  `yaml:"fetch"`
+	// SessionTimeout is how long a process of several may be silent before the group
+	// gives its partitions to others; default 30 s.
+	SessionTimeout time.Duration `yaml:"session_timeout"`
+	Fetch          Fetch         `yaml:"fetch"`
+	// PartitionedBy are columns whose text is each record's key: with them, rules
+	// that group by these columns may run in several processes.
+	PartitionedBy []string `yaml:"partitioned_by"`
+	// Unchecked takes that as given; otherwise a record with another key is a dead letter.
+	Unchecked bool `yaml:"unchecked"`
 }
 
 // Fetch tunes the requests; zero values choose the defaults.
@@ -48,6 +58,8 @@ type Options struct {
 	Pipeline        string        // names the group
 	Dir             string        // relative files of tls: begin here
 	Follow          bool          // wait for more at the end
+	Shared          bool          // other processes read some of the partitions
+	Share           Share         // which ones are this process's; zero: the consumer group says
 	BufferBytes     int64         // bound of what is fetched and not yet released; 64 MiB
 	BatchBytes      int           // a batch ends when it has more; 4 MiB
 	ConnectTimeout  time.Duration // limit of a request with its retries; 30 s
@@ -55,6 +67,9 @@ type Options struct {
 	RefreshInterval time.Duration // between two looks for new partitions; 30 s
 	Log             *slog.Logger  // nil drops
 }
+
+// Share is a fixed part of the partitions: each Count-th, from the Index-th on.
+type Share struct{ Index, Count int }
 
 func (o *Options) defaults() {
 	def(&o.BufferBytes, 64<<20)

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 
@@ -27,7 +30,7 @@ func (e *PositionError) Error() string {
 }
 
 // ErrRecreated says that a topic was deleted and made anew since it was read.
-var ErrRecreated = errors.New("the topic was deleted and created again: its offsets mean other records; give the job another name and table, or restore the topic")
+var ErrRecreated = errors.New("the topic was deleted and created again: its offsets mean other records; restore the topic, or read the new one on with --reset-offsets earliest")
 
 // Seek goes on behind offsets. Once there are any, a partition that is not in
 // them was added to its topic since, and begins at its first record, whatever
@@ -116,11 +119,11 @@ func (at layout) check(name string, position ingest.Position) error {
 	switch {
 	case position.Next < begin.Offset:
 		e.Reason = fmt.Sprintf("the %d offsets up to %d are gone, by retention or deletion", begin.Offset-position.Next, begin.Offset)
-		e.Hint = "have the lost records restored, or give the job another name and table to begin at what is left; raise the topic's retention"
+		e.Hint = "have the lost records restored, or go on without them with --reset-offsets earliest; raise the topic's retention"
 		return e
 	case position.Next > end.Offset:
 		e.Reason = "it lies behind the end"
-		e.Hint = "the topic was made anew, or lost records when a broker failed, or this is another cluster; give the job another name and table to read it from its beginning"
+		e.Hint = "the topic was made anew, or lost records when a broker failed, or this is another cluster; go on with --reset-offsets latest, or earliest to read all of it (again)"
 		return e
 	}
 	return nil
@@ -157,28 +160,8 @@ func (s *Source) begin(ctx context.Context) error {
 		detail := at.meta.Topics[name]
 		topics[name] = topic{id: detail.ID, partitions: int32(len(detail.Partitions))}
 		for number := range int32(len(detail.Partitions)) {
-			p := &partition{name: partitionName(name, number), topic: name, number: number, token: topicToken(detail.ID)}
-			stable, ok := at.stable.Lookup(name, number)
-			if !ok {
-				return fmt.Errorf("%s: the cluster knows no offsets of it", p.name)
-			}
-			p.bound = stable.Offset
-			position, known := s.sought[p.name]
-			first, _ := at.begin.Lookup(name, number)
-			start, _ := starts.Lookup(name, number)
-			given, explicit := s.cfg.Start.Offsets[name][number]
-			switch {
-			case known:
-				p.next, p.records = position.Next, position.Records
-			case len(s.sought) > 0:
-				p.next = first.Offset
-			case explicit:
-				p.next = given
-				errs = append(errs, at.check(p.name, ingest.Position{Next: given}))
-			default:
-				p.next = start.Offset
-			}
-			p.current = p.next >= p.bound
+			p, err := s.place(at, starts, name, number, s.sought, len(s.sought) > 0)
+			errs = append(errs, err)
 			parts = append(parts, p)
 		}
 		for number := range s.cfg.Start.Offsets[name] {
@@ -187,13 +170,45 @@ func (s *Source) begin(ctx context.Context) error {
 			}
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(errs...); err != nil && !s.opts.Shared {
 		return err
 	}
 	s.topics = topics
 	s.resize(len(at.meta.Brokers))
+	if s.opts.Shared {
+		return s.join(parts)
+	}
 	s.take(parts)
 	return nil
+}
+
+// place makes a partition and decides where it begins: behind its position; at
+// its first record where it was added late; otherwise as the job says.
+func (s *Source) place(at layout, starts kadm.ListedOffsets, name string, number int32, positions ingest.Offsets, late bool) (*partition, error) {
+	p := &partition{name: partitionName(name, number), topic: name, number: number, token: topicToken(at.meta.Topics[name].ID)}
+	stable, ok := at.stable.Lookup(name, number)
+	if !ok {
+		return p, fmt.Errorf("%s: the cluster knows no offsets of it", p.name)
+	}
+	p.bound = stable.Offset
+	position, known := positions[p.name]
+	first, _ := at.begin.Lookup(name, number)
+	start, _ := starts.Lookup(name, number)
+	given, explicit := s.cfg.Start.Offsets[name][number]
+	var err error
+	switch {
+	case known:
+		p.next, p.records = position.Next, position.Records
+	case late:
+		p.next = first.Offset
+	case explicit:
+		p.next = given
+		err = at.check(p.name, ingest.Position{Next: given})
+	default:
+		p.next = start.Offset
+	}
+	p.current = p.next >= p.bound
+	return p, err
 }
 
 // Lag counts the offsets between offsets and the end of each partition; one
@@ -227,4 +242,64 @@ func (s *Source) Lag(ctx context.Context, offsets ingest.Offsets) (map[string]in
 		lag[name] = max(0, end.Offset-max(next, begin.Offset))
 	})
 	return lag, nil
+}
+
+// Resolve is where the cluster has earliest, latest, a time, or offsets given as
+// topic/number=offset,…; of partitions that are not given the last keeps now.
+func (s *Source) Resolve(ctx context.Context, to string, partitions []string, now ingest.Offsets) (ingest.Offsets, error) {
+	ctx, cancel := s.limit(ctx)
+	defer cancel()
+	at, err := s.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var listed kadm.ListedOffsets
+	given := map[string]int64{}
+	switch when, bad := time.Parse(time.RFC3339, to); {
+	case to == "earliest":
+		listed = at.begin
+	case to == "latest":
+		listed = at.stable
+	case bad == nil:
+		if listed, err = s.list(s.admin.ListOffsetsAfterMilli(ctx, when.UnixMilli(), s.cfg.Topics...)); err != nil {
+			return nil, err
+		}
+	default:
+		for part := range strings.SplitSeq(to, ",") {
+			name, text, ok := strings.Cut(strings.TrimSpace(part), "=")
+			n, err := strconv.ParseInt(text, 10, 64)
+			if !ok || err != nil || n < 0 {
+				return nil, fmt.Errorf("%q is no offset; hint: earliest, latest, a time such as 2021-11-30T00:00:00+05:30, or Events/0=120,Events/1=7", part)
+			}
+			given[name] = n
+		}
+	}
+	out := ingest.Offsets{}
+	var errs []error
+	at.begin.Each(func(first kadm.ListedOffset) {
+		name := partitionName(first.Topic, first.Partition)
+		if partitions != nil && !slices.Contains(partitions, name) {
+			return
+		}
+		position := ingest.Position{Next: first.Offset, Records: now[name].Records, Token: topicToken(at.meta.Topics[first.Topic].ID)}
+		if was, ok := now[name]; ok && listed == nil {
+			position.Next = was.Next
+		}
+		if l, ok := listed.Lookup(first.Topic, first.Partition); ok {
+			position.Next = l.Offset
+		}
+		if n, ok := given[name]; ok {
+			position.Next = n
+		}
+		errs = append(errs, at.check(name, position))
+		out[name] = position
+	})
+	for name := range given {
+		topic, number, err := parseName(name)
+		if _, ok := at.begin.Lookup(topic, number); !ok && err == nil {
+			err = fmt.Errorf("there is no partition %s", name)
+		}
+		errs = append(errs, err)
+	}
+	return out, errors.Join(errs...)
 }

@@ -24,6 +24,8 @@ func (s *Source) Poll(ctx context.Context) (ingest.Batch, error) {
 		if err := s.stopped(ctx); err != nil {
 			return ingest.Batch{}, err
 		}
+		s.waking.letIn(&s.mu)
+		batch, told := s.tell()
 		switch {
 		case !s.started:
 			if err := s.begin(ctx); err != nil {
@@ -33,13 +35,15 @@ func (s *Source) Poll(ctx context.Context) (ingest.Batch, error) {
 				return ingest.Batch{}, err
 			}
 			s.started, s.refreshed = true, time.Now()
-		case len(s.queue) > 0:
+		case len(s.queue) > 0: // what was read of a partition comes before its revocation
 			batch := s.queue[0]
 			s.queue = s.queue[1:]
 			batch.Announce, s.announce = s.announce, nil
 			return batch, nil
 		case s.failed != nil:
 			return ingest.Batch{}, s.failed
+		case told:
+			return batch, nil
 		case !s.opts.Follow && s.allEnded():
 			return ingest.Batch{}, io.EOF
 		case !s.budget.wait(ctx, s.life):
@@ -50,6 +54,9 @@ func (s *Source) Poll(ctx context.Context) (ingest.Batch, error) {
 }
 
 func (s *Source) allEnded() bool {
+	if member := s.member.Load(); len(s.begins) > 0 || member != nil && !member.settled(len(s.parts) > 0) {
+		return false
+	}
 	for _, p := range s.parts {
 		if !p.ended {
 			return false
@@ -110,6 +117,7 @@ func (s *Source) fetch(ctx context.Context) (records bool) {
 	waiting, cancel := context.WithTimeout(ctx, s.tick)
 	defer cancel()
 	defer context.AfterFunc(s.life, cancel)()
+	defer s.waking.set(cancel)()
 	fetches := s.client.PollFetches(waiting)
 	fetches.EachPartition(func(f kgo.FetchTopicPartition) {
 		p := s.parts[partitionName(f.Topic, f.Partition)]
@@ -161,6 +169,9 @@ func (s *Source) add(p *partition, f *kgo.FetchPartition) {
 			b.Records, b.Offsets, b.Times = make([][]byte, 0, n), make([]int64, 0, n), make([]int64, 0, n)
 		}
 		b.Records = append(b.Records, r.Value)
+		if len(s.cfg.PartitionedBy) > 0 {
+			b.Keys = append(b.Keys, r.Key)
+		}
 		b.Offsets = append(b.Offsets, r.Offset)
 		b.Times = append(b.Times, r.Timestamp.UnixMicro())
 		p.records++
@@ -218,7 +229,7 @@ func (s *Source) explain(ctx context.Context, topic string, number int32, err er
 	case errors.As(err, &loss):
 		return &PositionError{Partition: name, Next: loss.ConsumedTo, Begin: loss.ResetTo, End: loss.ResetTo,
 			Reason: "the cluster lost records that were read, when a broker failed",
-			Hint:   "what was read is in the table; give the job another name and table to read what is left"}
+			Hint:   "what was read is in the table; go on with what is left with --reset-offsets earliest, or an offset"}
 	case errors.As(err, &huge):
 		return fmt.Errorf("read %s: %w; hint: a larger --memory allows larger batches", name, err)
 	}
@@ -248,7 +259,11 @@ func (s *Source) refresh(ctx context.Context) error {
 		}
 	}
 	s.resize(len(meta.Brokers))
-	if len(grown) == 0 || !s.opts.Follow {
+	if len(grown) == 0 || !s.opts.Follow || s.member.Load() != nil {
+		return nil // the group hands new partitions out itself
+	}
+	if s.opts.Shared {
+		s.grow(grown)
 		return nil
 	}
 	begins, err := s.list(s.admin.ListStartOffsets(limited, s.cfg.Topics...))

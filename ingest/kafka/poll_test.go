@@ -19,10 +19,12 @@ import (
 
 	"lake/brokers"
 	"lake/ingest"
+	"lake/services"
+	"lake/services/servicetest"
 )
 
-func TestBudget(t *testing.T) {
-	c := newCluster(t, kfake.SeedTopics(4, "Events"))
+func testBudget(t *testing.T, b broker) {
+	c := b(t, 4)
 	value := func() string { // compresses 10 to 1: the answers grow in memory
 		random := make([]byte, 192)
 		_, err := rand.Read(random)
@@ -34,7 +36,7 @@ func TestBudget(t *testing.T) {
 	for p := range int32(4) {
 		var records []*kgo.Record
 		for range each {
-			records = append(records, at(p, value()))
+			records = append(records, c.at(p, value()))
 		}
 		for i := 0; i < each; i += 20 { // 80 KiB a batch
 			require.NoError(t, producer.ProduceSync(t.Context(), records[i:i+20]...).FirstErr())
@@ -112,7 +114,7 @@ func BenchmarkPoll(b *testing.B) {
 func TestUnreachable(t *testing.T) {
 	c := newCluster(t, kfake.SeedTopics(1, "Events"))
 	s := c.source(Options{Follow: true, ConnectTimeout: 100 * time.Millisecond, Outage: 200 * time.Millisecond, RefreshInterval: 10 * time.Millisecond})
-	c.produce(numbered(0, 0, 2)...)
+	c.produce(c.numbered(0, 0, 2)...)
 	r := newRun(t, s)
 	for r.count() < 2 {
 		require.True(t, r.step(), r.err)
@@ -130,8 +132,8 @@ func TestUnreachable(t *testing.T) {
 // The other brokers answer; the one that leads the partition does not.
 func TestUnreachableLeader(t *testing.T) {
 	c := newCluster(t, kfake.SeedTopics(1, "Events"))
-	c.produce(numbered(0, 0, 2)...)
-	leader := c.LeaderFor("Events", 0)
+	c.produce(c.numbered(0, 0, 2)...)
+	leader := c.LeaderFor(c.topic, 0)
 	c.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()
 		if c.CurrentNode() != leader {
@@ -148,7 +150,7 @@ func TestUnreachableLeader(t *testing.T) {
 func TestOutageThatEnds(t *testing.T) {
 	c := newCluster(t, kfake.SeedTopics(1, "Events"), kfake.NumBrokers(1))
 	s := c.source(Options{Follow: true, ConnectTimeout: 100 * time.Millisecond, Outage: time.Hour, RefreshInterval: 10 * time.Millisecond})
-	c.produce(numbered(0, 0, 2)...)
+	c.produce(c.numbered(0, 0, 2)...)
 	r := newRun(t, s)
 	for r.count() < 2 {
 		require.True(t, r.step(), r.err)
@@ -175,9 +177,48 @@ func TestOutageThatEnds(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 	}
 	down.Store(false)
-	c.produce(at(0, "after"))
+	c.produce(c.at(0, "after"))
 	for r.count() < 3 {
 		require.True(t, r.step(), r.err)
 	}
-	require.Equal(t, []string{"p0-0", "p0-1", "after"}, r.values["Events/0"])
+	require.Equal(t, []string{"p0-0", "p0-1", "after"}, r.values[c.part(0)])
+}
+
+// The real broker is killed, and then suspended, under a source that follows:
+// it reads on where it was.
+func TestRealBrokerComesBack(t *testing.T) {
+	k := servicetest.Kafka(t, services.Options{})
+	c := realCluster(t, k, 2)
+	s := c.source(Options{Follow: true, ConnectTimeout: 500 * time.Millisecond, Outage: time.Hour, RefreshInterval: 50 * time.Millisecond})
+	r := newRun(t, s)
+	var want []string
+	step := func(value string) {
+		c.produce(c.at(0, value))
+		want = append(want, value)
+		for r.count() < len(want) {
+			require.True(t, r.step(), r.err)
+		}
+	}
+	unseen := func() { // until the outage was seen
+		for s.silent.IsZero() {
+			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			_, err := s.Poll(ctx)
+			cancel()
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+		}
+	}
+	step("before")
+	require.NoError(t, k.Kill())
+	unseen()
+	require.NoError(t, k.Restart(t.Context()))
+	step("after the kill")
+	require.NoError(t, k.Suspend())
+	suspended, cancel := context.WithTimeout(t.Context(), time.Second)
+	_, err := s.Poll(suspended)
+	cancel()
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NoError(t, k.Resume())
+	step("after the suspension")
+	require.Equal(t, want, r.values[c.part(0)])
+	require.Equal(t, int64(3), r.offsets[c.part(0)].Next)
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -19,13 +20,14 @@ import (
 // Source reads topics. It is an ingest.Source and an ingest.LagReader. Ack and
 // Lag may be called while a Poll is under way.
 type Source struct {
-	cfg    Config
-	opts   Options
-	tick   time.Duration // how long a silent poll waits before it looks why
-	client *kgo.Client
-	admin  *kadm.Client
-	ratio  *ratio
-	budget *budget
+	cfg        Config
+	opts       Options
+	tick       time.Duration // how long a silent poll waits before it looks why
+	connection []kgo.Opt
+	client     *kgo.Client
+	admin      *kadm.Client
+	ratio      *ratio
+	budget     *budget
 
 	life context.Context // ends with Close
 	end  context.CancelFunc
@@ -40,6 +42,13 @@ type Source struct {
 	failed    error          // comes after the queue, and stays
 	refreshed time.Time
 	silent    time.Time // since when the cluster does not answer; zero: it does
+
+	// Of a source that is shared:
+	member atomic.Pointer[group] // nil: not joined, or by a fixed share
+	waking waker                 // ends a wait of Poll
+	given  []string              // of the fixed share, not yet told
+	begins map[string]bool       // partitions told as assigned and not begun
+	bounds map[string]int64      // ends of a bounded run, by partition
 }
 
 // topic is what the cluster says of a topic.
@@ -62,7 +71,8 @@ type partition struct {
 }
 
 var (
-	_ ingest.Source    = (*Source)(nil)
+	_ ingest.Shared    = (*Source)(nil)
+	_ ingest.Resetter  = (*Source)(nil)
 	_ ingest.LagReader = (*Source)(nil)
 )
 
@@ -73,6 +83,7 @@ func New(cfg Config, opts Options) (*Source, error) {
 		return nil, fmt.Errorf("source kafka: %w", err)
 	}
 	opts.defaults()
+	def(&cfg.SessionTimeout, 30*time.Second)
 	def(&cfg.Fetch.MaxWait, time.Second)
 	def(&cfg.Fetch.MaxBytes, 32<<20)
 	def(&cfg.Fetch.PartitionBytes, 4<<20)
@@ -84,7 +95,7 @@ func New(cfg Config, opts Options) (*Source, error) {
 		return nil, fmt.Errorf("source kafka: %w", err)
 	}
 	s := &Source{cfg: cfg, opts: opts, tick: time.Second, ratio: &ratio{brokers: 1}, budget: newBudget(opts.BufferBytes / 2),
-		parts: map[string]*partition{}}
+		connection: kopts, parts: map[string]*partition{}, begins: map[string]bool{}}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.client, err = kgo.NewClient(append(kopts,
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
@@ -168,6 +179,9 @@ func (s *Source) Ack(ctx context.Context, offsets ingest.Offsets) error {
 	if len(group) == 0 {
 		return nil
 	}
+	if member := s.member.Load(); member != nil {
+		return member.commit(ctx, group)
+	}
 	if err := s.admin.CommitAllOffsets(ctx, s.cfg.Group, group); err != nil {
 		return fmt.Errorf("commit the offsets of group %s, which lag tools read: %w", s.cfg.Group, s.cfg.Explain(err))
 	}
@@ -194,6 +208,9 @@ func (s *Source) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.queue = nil
+	if member := s.member.Load(); member != nil {
+		member.close()
+	}
 	s.client.Close()
 	return nil
 }

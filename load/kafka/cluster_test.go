@@ -2,7 +2,11 @@ package kafka
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,17 +17,54 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/goleak"
 
 	"lake/brokers"
 	"lake/load"
+	"lake/services/servicetest"
 )
 
-// cluster is a fake cluster and a client that looks behind lake's back.
+// servers has the real broker, started by the first test that needs one.
+var servers servicetest.Shared
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(servers.Around(m)) }
+
+// broker makes topics for a test: on a fake cluster or on the real broker. That
+// one is shared by all tests, so that topics and pipelines have names of their
+// own; the tests and what they read know the short ones.
+type broker func(t *testing.T, partitions int32, topics ...string) *cluster
+
+// onEachBroker runs tests on kfake and on Kafka. What differs, and a test must
+// not count on: Kafka answers EndTxn before the markers are in the partitions
+// (settle waits), and a topic that was made is known everywhere a moment later.
+// kfake can be told to lose or hold back a request: tests that need this are its own.
+func onEachBroker(t *testing.T, tests map[string]func(*testing.T, broker)) {
+	brokers := map[string]broker{
+		"kfake": func(t *testing.T, partitions int32, topics ...string) *cluster {
+			return newCluster(t, kfake.SeedTopics(partitions, topics...))
+		},
+		"kafka": realCluster,
+	}
+	for name, b := range brokers {
+		t.Run(name, func(t *testing.T) {
+			if name == "kafka" {
+				servers.Kafka(t) // before a test that counts goroutines; skips once
+			}
+			for _, name := range slices.Sorted(maps.Keys(tests)) {
+				t.Run(name, func(t *testing.T) { tests[name](t, b) })
+			}
+		})
+	}
+}
+
+// cluster is a broker with the topics of one test, and a client that looks
+// behind lake's back.
 type cluster struct {
-	*kfake.Cluster
-	t     *testing.T
-	addrs []string
-	admin *kadm.Client
+	*kfake.Cluster // nil on a real broker
+	t              *testing.T
+	addrs          []string
+	suffix         string // of the names of topics and of the pipeline
+	admin          *kadm.Client
 }
 
 func newCluster(t *testing.T, opts ...kfake.Opt) *cluster {
@@ -34,6 +75,66 @@ func newCluster(t *testing.T, opts ...kfake.Opt) *cluster {
 	c := &cluster{Cluster: fake, t: t, addrs: fake.ListenAddrs()}
 	c.admin = kadm.NewClient(c.connect())
 	return c
+}
+
+func realCluster(t *testing.T, partitions int32, topics ...string) *cluster {
+	t.Helper()
+	c := &cluster{t: t, addrs: servers.Kafka(t).Brokers(), suffix: "-" + rand.Text()}
+	c.admin = kadm.NewClient(c.connect())
+	for _, topic := range topics {
+		_, err := c.admin.CreateTopic(t.Context(), partitions, 1, nil, c.name(topic))
+		require.NoError(t, err)
+		c.await("topic "+topic, func(ctx context.Context) bool {
+			starts, err := kadm.NewClient(c.connect()).ListStartOffsets(ctx, c.name(topic)) // a client that remembers nothing
+			return err == nil && starts.Error() == nil && len(starts[c.name(topic)]) == int(partitions)
+		})
+	}
+	return c
+}
+
+// name is a topic's whole name, pipeline the one of this test's, markers its topic.
+func (c *cluster) name(topic string) string {
+	if topic == "lake-p-delivered" {
+		return c.markers()
+	}
+	return topic + c.suffix
+}
+
+func (c *cluster) pipeline() string { return "p" + c.suffix }
+
+func (c *cluster) markers() string { return "lake-" + c.pipeline() + "-delivered" }
+
+// await asks until it is so.
+func (c *cluster) await(what string, ask func(ctx context.Context) bool) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), 30*time.Second)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !ask(ctx) {
+		select {
+		case <-ctx.Done():
+			require.Fail(c.t, "it did not come", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// settle waits until the markers of ended transactions are in the topics.
+func (c *cluster) settle(topics ...string) {
+	c.t.Helper()
+	c.await("the markers of a transaction", func(ctx context.Context) bool {
+		stable, err := c.admin.ListCommittedOffsets(ctx, topics...)
+		require.NoError(c.t, err)
+		ends, err := c.admin.ListEndOffsets(ctx, topics...)
+		require.NoError(c.t, err)
+		same := true
+		ends.Each(func(end kadm.ListedOffset) {
+			o, ok := stable.Lookup(end.Topic, end.Partition)
+			same = same && ok && o.Offset == end.Offset
+		})
+		return same
+	})
 }
 
 func (c *cluster) connect(opts ...kgo.Opt) *kgo.Client {
@@ -51,7 +152,7 @@ func (c *cluster) sink(change func(map[string][]Output), rules ...string) *Sink 
 	c.t.Helper()
 	outputs := map[string][]Output{}
 	for _, r := range rules {
-		outputs[r] = []Output{{Topic: r}}
+		outputs[r] = []Output{{Topic: c.name(r)}}
 	}
 	if change != nil {
 		change(outputs)
@@ -63,8 +164,13 @@ func (c *cluster) sink(change func(map[string][]Output), rules ...string) *Sink 
 }
 
 // read returns what a read_committed reader sees of the topics, by partition in order.
-func (c *cluster) read(topics ...string) []*kgo.Record {
+func (c *cluster) read(short ...string) []*kgo.Record {
 	c.t.Helper()
+	var topics []string
+	for _, s := range short {
+		topics = append(topics, c.name(s))
+	}
+	c.settle(topics...)
 	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
 	ends, err := c.admin.ListCommittedOffsets(ctx, topics...)
@@ -95,9 +201,11 @@ func (c *cluster) read(topics ...string) []*kgo.Record {
 			if !r.Attrs.IsControl() {
 				records = append(records, r)
 			}
-			if name := fmt.Sprint(r.Topic, "/", r.Partition); r.Offset+1 >= left[name] {
+			name := fmt.Sprint(r.Topic, "/", r.Partition)
+			if r.Offset+1 >= left[name] {
 				delete(left, name)
 			}
+			r.Topic = strings.TrimSuffix(r.Topic, c.suffix)
 		})
 	}
 	return records
@@ -153,6 +261,6 @@ func answers(t *testing.T, rule string, keys ...string) load.Answers {
 	return a
 }
 
-func delivery(epoch, seq int64, answers ...load.Answers) load.Delivery {
-	return load.Delivery{Pipeline: "p", Shard: "all", Epoch: epoch, Seq: seq, Answers: answers}
+func (c *cluster) delivery(epoch, seq int64, answers ...load.Answers) load.Delivery {
+	return load.Delivery{Pipeline: c.pipeline(), Shard: "all", Epoch: epoch, Seq: seq, Answers: answers}
 }

@@ -147,7 +147,7 @@ func (s *Sink) transact(ctx context.Context, last *kgo.Record, writers []*writer
 		if err := client.ProduceSync(ctx, records...).FirstErr(); err != nil {
 			return fmt.Errorf("produce: %w", err)
 		}
-		return nil
+		return untilKnown(ctx, client, records[len(records)-1])
 	}
 	err := func() error {
 		for _, w := range writers {
@@ -171,6 +171,25 @@ func (s *Sink) transact(ctx context.Context, last *kgo.Record, writers []*writer
 		s.abort(ctx)
 	}
 	return err
+}
+
+// untilKnown waits until the client itself has taken in the partitions of a
+// record's topic. It sends the first records to a topic a moment before it does,
+// and EndTransaction finds what to end by the topics that it has: a commit that
+// comes in between would be turned into an abort, without an error.
+func untilKnown(ctx context.Context, client *kgo.Client, r *kgo.Record) error {
+	taken := func() bool {
+		leader, _, bad := client.PartitionLeader(r.Topic, r.Partition)
+		return leader >= 0 || bad != nil // whatever has become of it
+	}
+	for !taken() {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(100 * time.Microsecond):
+		}
+	}
+	return nil
 }
 
 // abort tries to end the transaction, so that readers need not wait until it

@@ -21,12 +21,9 @@ import (
 // patience bounds what a sink may take; nothing waits for it in a test that passes.
 const patience = 60 * time.Second
 
-// The pipeline, the shard and the rules of the suite's deliveries. A target that
-// has to be prepared (topics) holds the rules', without rename and key, in UTC.
-const (
-	Pipeline = "suite"
-	Shard    = "all"
-)
+// The shard and the rules of the suite's deliveries. A target that has to be
+// prepared (topics) holds the rules', without rename and key, in UTC.
+const Shard = "all"
 
 // Rules are the names of the suite's rules.
 var Rules = [...]string{"paid_user", "possible_broker"}
@@ -44,6 +41,8 @@ type Answer struct {
 
 // Harness is one target and ways to write and read it.
 type Harness struct {
+	// Pipeline is whose deliveries they are: one that the target does not know yet; "" is "suite".
+	Pipeline string
 	// New makes a sink for the target, each time the same.
 	New func(t *testing.T) load.Sink
 	// Read returns all that a reader of the target sees; the answers of a rule and
@@ -76,7 +75,11 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 			t.Cleanup(func() { goleak.VerifyNone(t, ignore) }) // runs last: after the harness' own
 			mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
 			t.Cleanup(func() { mem.AssertSize(t, 0) })
-			c.run(t, &suite{Harness: harness(t), t: t, mem: mem})
+			s := &suite{Harness: harness(t), t: t, mem: mem}
+			if s.Pipeline == "" {
+				s.Pipeline = "suite"
+			}
+			c.run(t, s)
 		})
 	}
 }
@@ -106,7 +109,7 @@ func (s *suite) open(shard string, epoch, want int64) load.Sink {
 	s.t.Helper()
 	sink := s.New(s.t)
 	s.t.Cleanup(func() { require.NoError(s.t, sink.Close()) })
-	seq, err := sink.Open(s.ctx(), Pipeline, shard, epoch)
+	seq, err := sink.Open(s.ctx(), s.Pipeline, shard, epoch)
 	require.NoError(s.t, err)
 	if !s.Remembers {
 		want = -1
@@ -153,7 +156,7 @@ func (s *suite) answers(rule string, rows ...row) load.Answers {
 
 // deliver makes a delivery; the rows are gone when it returns, as its callers' are.
 func (s *suite) deliver(ctx context.Context, sink load.Sink, shard string, epoch, seq int64, answers ...load.Answers) error {
-	err := sink.Deliver(ctx, load.Delivery{Pipeline: Pipeline, Shard: shard, Epoch: epoch, Seq: seq, Answers: answers})
+	err := sink.Deliver(ctx, load.Delivery{Pipeline: s.Pipeline, Shard: shard, Epoch: epoch, Seq: seq, Answers: answers})
 	for _, a := range answers {
 		a.Rows.Release()
 		a.Keys.Release()
@@ -287,7 +290,7 @@ func zombie(t *testing.T, s *suite) {
 		require.Error(t, err)
 		late := s.New(t)
 		t.Cleanup(func() { require.NoError(t, late.Close()) })
-		_, err = late.Open(s.ctx(), Pipeline, Shard, 1)
+		_, err = late.Open(s.ctx(), s.Pipeline, Shard, 1)
 		require.Error(t, err, "an epoch that is over does not come back")
 	}
 	require.NoError(t, s.deliver(s.ctx(), owner, Shard, 2, 3, s.answers(Rules[1], carl)))

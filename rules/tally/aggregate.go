@@ -23,9 +23,8 @@ type aggregate interface {
 	// values appends the present values of groups.
 	values(groups []int32, out *vector)
 	// encode appends the state of groups and decode reads it back, growing none.
-	// COUNT(DISTINCT) writes the values added since it was last written instead,
-	// of all groups; all of them where whole.
-	encode(dst []byte, groups []int32, whole bool) []byte
+	// Those of COUNT(DISTINCT) are nothing: its values are written beside them.
+	encode(dst []byte, groups []int32) []byte
 	decode(r *reader, groups []int32)
 	bytes() int64
 }
@@ -104,7 +103,7 @@ func (c *counts) values(groups []int32, out *vector) {
 	}
 }
 
-func (c *counts) encode(dst []byte, groups []int32, _ bool) []byte {
+func (c *counts) encode(dst []byte, groups []int32) []byte {
 	for _, g := range groups {
 		dst = appendInt(dst, c.n[g])
 	}
@@ -241,7 +240,7 @@ func (e *extremes[T]) values(groups []int32, out *vector) {
 	}
 }
 
-func (e *extremes[T]) encode(dst []byte, groups []int32, _ bool) []byte {
+func (e *extremes[T]) encode(dst []byte, groups []int32) []byte {
 	for _, g := range groups {
 		dst = appendBool(dst, e.seen[g])
 		if e.seen[g] {
@@ -309,23 +308,29 @@ func (d *distinct) values(groups []int32, out *vector) {
 	}
 }
 
-func (d *distinct) encode(dst []byte, _ []int32, whole bool) []byte {
-	if whole {
-		d.saved = 0
-	}
-	dst = appendUint(dst, uint64(len(d.set.ends)-d.saved))
-	for i := d.saved; i < len(d.set.ends); i++ {
+func (d *distinct) encode(dst []byte, _ []int32) []byte { return dst }
+func (d *distinct) decode(*reader, []int32)             {}
+
+func (d *distinct) len() int { return len(d.set.ends) }
+
+// encodeValues appends the values numbered from on, to exclusive, each behind
+// its group.
+func (d *distinct) encodeValues(dst []byte, from, to int) []byte {
+	for i := from; i < to; i++ {
 		dst = appendBytes(dst, d.set.at(int32(i)))
 	}
-	d.saved = len(d.set.ends)
 	return dst
 }
 
-func (d *distinct) decode(r *reader, _ []int32) {
-	for range r.count(1) {
+// decodeValues reads n values and adds all but the first skip, which are there.
+func (d *distinct) decodeValues(r *reader, n, skip int) {
+	for i := range n {
 		member := r.bytes()
 		if r.err != nil {
 			return
+		}
+		if i < skip {
+			continue
 		}
 		if len(member) < 5 || member[4] != 1 || !d.codec.valid(member[4:]) {
 			r.fail("a distinct value that cannot be read")
@@ -341,7 +346,6 @@ func (d *distinct) decode(r *reader, _ []int32) {
 			return
 		}
 	}
-	d.saved = len(d.set.ends)
 }
 
 func (d *distinct) bytes() int64 { return int64(cap(d.n))*8 + d.set.bytes() }

@@ -197,6 +197,9 @@ func (t *Tally) closeTables(due func(*table) bool) error {
 	for _, tb := range closing {
 		t.drop(tb)
 	}
+	if len(closing) > 0 {
+		t.order = slices.DeleteFunc(t.order, func(tb *table) bool { return tb.closed })
+	}
 	return nil
 }
 

@@ -60,7 +60,7 @@ func benchmark(b *testing.B, rule Rule, users, answersEach int) {
 				a, err := tally.Answers()
 				require.NoError(b, err)
 				a.Release()
-				tally.Delta(nil)
+				tally.Checkpoint(nil)
 			}
 		}
 		tally.Release()

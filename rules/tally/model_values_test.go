@@ -3,6 +3,7 @@ package tally
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"math/big"
 	"slices"
@@ -149,4 +150,8 @@ func modelOrder(a, b any) int {
 		return rank(a) - rank(b)
 	}
 	return modelCompare(a, b)
+}
+
+func (m *model) dropStats(before int32) {
+	maps.DeleteFunc(m.stats, func(date int32, _ DateStats) bool { return date < before })
 }

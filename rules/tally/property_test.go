@@ -215,7 +215,13 @@ func runProperty(t *testing.T, seed uint64) (answers int) {
 	for i := range rows {
 		rows[i] = g.row(i)
 	}
+	undisturbed, err := New(g.rule, Options{Mem: mem}) // it is never restored
+	require.NoError(t, err)
+	defer undisturbed.Release()
 	commit := func() {
+		same, err := undisturbed.Answers()
+		require.NoError(t, err, describe)
+		same.Release()
 		got, err := tally.Answers()
 		require.NoError(t, err, describe)
 		wantLines, wantFailures := m.commit()
@@ -231,14 +237,19 @@ func runProperty(t *testing.T, seed uint64) (answers int) {
 		got.Release()
 	}
 	var parts [][]byte
+	dropped := false
+	most := []int{60, 6}[seed%2] // rows of a batch: few, for several walks of the slices
 	for rest := rows; len(rest) > 0; {
-		n := min(len(rest), g.IntN(60)+1)
+		next := rest[0]
+		n := min(len(rest), g.IntN(most)+1)
 		addRows(t, mem, tally, rest[:n], true)
+		addRows(t, mem, undisturbed, rest[:n], true)
 		for _, r := range rest[:n] {
 			m.add(r)
 		}
 		if mark := rest[n-1].mark; g.IntN(3) > 0 {
 			require.NoError(t, tally.Advance(mark))
+			require.NoError(t, undisturbed.Advance(mark))
 			m.advance(mark)
 		}
 		rest = rest[n:]
@@ -246,17 +257,28 @@ func runProperty(t *testing.T, seed uint64) (answers int) {
 			continue
 		}
 		commit()
-		if g.IntN(4) == 0 {
-			parts = [][]byte{tally.Base(nil)}
-		} else {
-			parts = append(parts, tally.Delta(nil))
+		part := share{units: g.IntN(12), whole: g.IntN(12) == 0}
+		if g.IntN(40) == 0 {
+			dropped = true
+			date := next.date - int32(g.IntN(3))
+			tally.DropStats(date)
+			undisturbed.DropStats(date)
+			m.dropStats(date)
 		}
+		parts = append(parts, tally.save(nil, part))
+		parts = parts[len(parts)-len(tally.extents):] // what is not needed is gone
+		whole := undisturbed.save(nil, share{whole: true})
 		if g.IntN(3) == 0 {
+			requireNeeded(t, mem, g.rule, parts, describe)
 			restored, err := New(g.rule, Options{Mem: mem})
 			require.NoError(t, err)
 			require.NoError(t, restored.Restore(parts...), describe)
 			require.Equal(t, tally.Groups(), restored.Groups(), describe)
 			require.Equal(t, tally.Stats(), restored.Stats(), describe)
+			require.Equal(t, tally.extents, restored.extents, describe)
+			restored.serial--
+			require.Equal(t, whole, restored.save(nil, share{whole: true}), describe)
+			require.NoError(t, restored.Restore(parts...), describe)
 			tally.Release()
 			tally = restored
 		}
@@ -272,8 +294,26 @@ func runProperty(t *testing.T, seed uint64) (answers int) {
 	commit()
 	require.Equal(t, m.late, tally.Late(), describe)
 	requireStats(t, m.stats, tally.Stats(), describe)
-	recount(t, mem, g.rule, rows, tally.Stats(), describe)
+	if !dropped { // else it has dates in part
+		recount(t, mem, g.rule, rows, tally.Stats(), describe)
+	}
 	return answers
+}
+
+// requireNeeded restores from all parts but the oldest, which has to be refused,
+// and reads the statistics alone.
+func requireNeeded(t *testing.T, mem memory.Allocator, rule Rule, parts [][]byte, describe string) {
+	t.Helper()
+	less, err := New(rule, Options{Mem: mem})
+	require.NoError(t, err)
+	defer less.Release()
+	if len(parts) > 1 {
+		require.ErrorContains(t, less.Restore(parts[1:]...), "do not hold the whole state", describe)
+	}
+	require.NoError(t, less.Restore(parts...), describe)
+	stats, err := ReadStats(rule, parts...)
+	require.NoError(t, err, describe)
+	require.Equal(t, less.Stats(), stats, describe)
 }
 
 // requireStats compares all but the checksum, which recount does.

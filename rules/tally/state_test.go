@@ -18,12 +18,12 @@ func TestDeltaIsAsLargeAsWhatChanged(t *testing.T) {
 		rows = append(rows, []any{user, nil})
 	}
 	give(t, tally, rows...)
-	first := tally.Delta(nil)
+	first := tally.save(nil, share{})
 	require.Greater(t, len(first), 30_000)
-	none := tally.Delta(nil)
-	require.Less(t, len(none), 120)
+	none := tally.save(nil, share{})
+	require.Less(t, len(none), 140)
 	give(t, tally, []any{17, nil}, []any{9_000, nil}, []any{17, nil})
-	some := tally.Delta(nil)
+	some := tally.save(nil, share{})
 	require.Less(t, len(some), len(none)+25)
 
 	// The first delta reaches back to the beginning: no base is needed.
@@ -33,33 +33,36 @@ func TestDeltaIsAsLargeAsWhatChanged(t *testing.T) {
 	give(t, again, repeat(2, 17, nil)...)
 	give(t, again, repeat(1, 9_000, nil)...)
 	require.Equal(t, []string{"9000 9000 3"}, taken(t, again), "17 had answered before")
-	require.Greater(t, len(again.Base(nil)), 40_000)
-	require.Less(t, len(again.Delta(nil)), 120, "the base has everything")
+	require.Greater(t, len(again.save(nil, share{whole: true})), 40_000)
+	require.Less(t, len(again.save(nil, share{})), 140, "the base has everything")
 }
 
 func TestRestoreRefuses(t *testing.T) {
 	rule := counting(OnCross, 3)
 	tally := newTally(t, rule, Options{})
 	give(t, tally, repeat(2, 1, nil)...)
-	base := tally.Base(nil)
+	base := tally.save(nil, share{whole: true})
 	give(t, tally, repeat(1, 1, nil)...)
-	delta2 := tally.Delta(nil)
+	delta2 := tally.save(nil, share{})
 	give(t, tally, repeat(1, 2, nil)...)
-	delta3 := tally.Delta(nil)
+	delta3 := tally.save(nil, share{})
 
 	fresh := newTally(t, rule, Options{})
 	give(t, fresh, repeat(4, 5, nil)...)
 	before := finals(t, fresh)
 	newer := append([]byte(nil), base...)
 	newer[len(magic)] = formatVersion + 1
+	older := append([]byte(nil), base...)
+	older[len(magic)] = formatVersion - 1
 	for want, parts := range map[string][][]byte{
-		"delta 3, which does not follow 1": {base, delta3},
-		"delta 2, which does not follow 2": {base, delta2, delta2},
-		"delta 2, which does not follow 0": {delta2},
-		"has version 2":                    {newer},
-		"not a rule's state":               {[]byte("PAR1")},
-		"ends too early":                   {base[:len(base)-1]},
-		"more than it should":              {append(append([]byte(nil), base...), 0)},
+		"checkpoint 3, which does not follow 1":   {base, delta3},
+		"checkpoint 2, which does not follow 2":   {base, delta2, delta2},
+		"from 2 to 2 do not hold the whole state": {delta2},
+		"has version 3":       {newer},
+		"has version 1":       {older},
+		"not a rule's state":  {[]byte("PAR1")},
+		"ends too early":      {base[:len(base)-1]},
+		"more than it should": {append(append([]byte(nil), base...), 0)},
 	} {
 		require.ErrorContains(t, fresh.Restore(parts...), want)
 		require.Equal(t, before, finals(t, fresh), "the state stays")
@@ -83,7 +86,7 @@ func TestChangedHavingAnswersNothingForThePast(t *testing.T) {
 		tally := newTally(t, counting(emit, 3), Options{})
 		give(t, tally, append(repeat(5, 1, nil), append(repeat(3, 2, nil), repeat(1, 3, nil)...)...)...)
 		require.Len(t, taken(t, tally), 2)
-		base := tally.Base(nil)
+		base := tally.save(nil, share{whole: true})
 
 		lower := newTally(t, counting(emit, 1), Options{})
 		require.NoError(t, lower.Restore(base))
@@ -99,7 +102,7 @@ func TestChangedHavingAnswersNothingForThePast(t *testing.T) {
 
 		// The change itself is in the next checkpoint.
 		again := newTally(t, counting(emit, 4), Options{})
-		require.NoError(t, again.Restore(base, higher.Delta(nil)))
+		require.NoError(t, again.Restore(base, higher.save(nil, share{})))
 		require.Equal(t, finals(t, higher), finals(t, again))
 		require.Empty(t, taken(t, again))
 	}
@@ -110,12 +113,12 @@ func TestDroppedStatisticsStayDropped(t *testing.T) {
 	batch := batchOf(tally.opts.Mem, tally.plan.Source.Schema, [][]any{{1, nil}, {1, nil}})
 	defer batch.Release()
 	require.NoError(t, tally.Add(Rows{Batch: batch, Date: []int32{5, 9}}))
-	base := tally.Base(nil)
+	base := tally.save(nil, share{whole: true})
 	tally.DropStats(8)
 	require.NoError(t, tally.Add(Rows{Batch: batch, Date: []int32{6, 9}}))
-	parts := [][]byte{base, tally.Delta(nil)}
+	parts := [][]byte{base, tally.save(nil, share{})}
 	require.NoError(t, tally.Add(Rows{Batch: batch, Date: []int32{9, 9}}))
-	parts = append(parts, tally.Delta(nil))
+	parts = append(parts, tally.save(nil, share{}))
 	again := newTally(t, counting(OnCross, 3), Options{})
 	require.NoError(t, again.Restore(parts...))
 	require.Equal(t, map[int32]DateStats{6: {Matched: 1}, 9: {Matched: 4}}, again.Stats())
@@ -137,7 +140,8 @@ func fuzzRule() Rule {
 	return Rule{Name: "fuzz", Plan: testPlan(p), Emit: OnChange}
 }
 
-// checkpointOf makes a base and a delta of some rows.
+// checkpointOf makes a whole checkpoint of some rows and one with what changed
+// and a slice.
 func checkpointOf(t testing.TB, rule Rule, seed uint64) (base, delta []byte) {
 	tally := newTally(t, rule, Options{})
 	g := &generator{Rand: rand.New(rand.NewPCG(seed, 1)), step: 5_000_000_000}
@@ -148,9 +152,7 @@ func checkpointOf(t testing.TB, rule Rule, seed uint64) (base, delta []byte) {
 		}
 		give(t, tally, rows...)
 		taken(t, tally)
-		if *out = tally.Delta(nil); i == 0 {
-			*out = tally.Base(nil)
-		}
+		*out = tally.save(nil, share{units: 40 * i}) // the first is whole
 	}
 	return base, delta
 }
@@ -170,7 +172,7 @@ func restoreDamaged(t testing.TB, rule Rule, base, delta []byte) {
 	a, err = tally.Final()
 	require.NoError(t, err)
 	a.Release()
-	require.NoError(t, tally.Restore(tally.Base(nil)), "what was read can be written and read")
+	require.NoError(t, tally.Restore(tally.save(nil, share{whole: true})), "what was read can be written and read")
 }
 
 // TestDamagedCheckpoints turns bytes of checkpoints: each is read or refused.

@@ -61,7 +61,7 @@ func (s *intSums) values(groups []int32, out *vector) {
 	}
 }
 
-func (s *intSums) encode(dst []byte, groups []int32, _ bool) []byte {
+func (s *intSums) encode(dst []byte, groups []int32) []byte {
 	for _, g := range groups {
 		sum := &s.state[g]
 		dst = appendInt(appendFixed(appendInt(dst, sum.hi), sum.lo), sum.n)
@@ -121,7 +121,7 @@ func (s *floatSums) values(groups []int32, out *vector) {
 	}
 }
 
-func (s *floatSums) encode(dst []byte, groups []int32, _ bool) []byte {
+func (s *floatSums) encode(dst []byte, groups []int32) []byte {
 	for _, g := range groups {
 		dst = appendInt(appendFloat(dst, s.state[g].sum), s.state[g].n)
 	}
@@ -232,7 +232,7 @@ func (s *decimalSums) values(groups []int32, out *vector) {
 	}
 }
 
-func (s *decimalSums) encode(dst []byte, groups []int32, _ bool) []byte {
+func (s *decimalSums) encode(dst []byte, groups []int32) []byte {
 	for _, g := range groups {
 		sum := &s.state[g]
 		dst = appendFixed(appendFixed(dst, sum.lo), sum.mid)

@@ -12,6 +12,7 @@ type table struct {
 	end   int64 // the watermark that closes it
 	index index
 	aggs  []aggregate
+	sets  []*distinct // those of aggs that are one
 	flags []flag
 	// emitted is the hash of each group's last answer; only for on_change.
 	emitted []xxh3.Uint128
@@ -51,6 +52,9 @@ func (t *Tally) newTable(s span) *table {
 			continue // New has made each of them once
 		}
 		tb.aggs = append(tb.aggs, a)
+		if set, ok := a.(*distinct); ok {
+			tb.sets = append(tb.sets, set)
+		}
 	}
 	return tb
 }
@@ -60,16 +64,27 @@ func (t *Tally) table(s span) *table {
 	tb := t.tables[s]
 	if tb == nil {
 		tb = t.newTable(s)
-		t.tables[s] = tb
-		t.nextEnd = min(t.nextEnd, tb.end)
+		t.keep(tb)
 	}
 	return tb
 }
 
+// keep makes a new table part of the state.
+func (t *Tally) keep(tb *table) {
+	t.tables[tb.span] = tb
+	n := len(t.order)
+	t.sorted = n == 0 || t.sorted && t.order[n-1].span.compare(tb.span) < 0
+	t.order = append(t.order, tb)
+	t.nextEnd = min(t.nextEnd, tb.end)
+}
+
 // grow makes room for the groups that the index has added.
-func (tb *table) grow(emit Emit) {
-	n, before := tb.index.len(), len(tb.flags)
-	if n == before {
+func (tb *table) grow(emit Emit) { tb.room(tb.index.len(), emit) }
+
+// room makes room for n groups.
+func (tb *table) room(n int, emit Emit) {
+	before := len(tb.flags)
+	if n <= before {
 		return
 	}
 	tb.flags = grown(tb.flags, n)
@@ -152,9 +167,9 @@ func (t *Tally) measure(tb *table) {
 	size += int64(cap(tb.flags)) + int64(cap(tb.emitted))*16 + int64(cap(tb.dirty))*4
 	for _, a := range tb.aggs {
 		size += a.bytes() + 64
-		if d, ok := a.(*distinct); ok {
-			members += len(d.set.ends)
-		}
+	}
+	for _, set := range tb.sets {
+		members += set.len()
 	}
 	t.bytes += size - tb.size
 	t.members += members - tb.members
@@ -174,14 +189,13 @@ func (t *Tally) drop(tb *table) {
 	t.bytes -= tb.size
 }
 
-// ordered lists the tables by span.
+// ordered lists the tables by span; the list stays the state's.
 func (t *Tally) ordered() []*table {
-	tables := make([]*table, 0, len(t.tables))
-	for _, tb := range t.tables {
-		tables = append(tables, tb)
+	if !t.sorted {
+		slices.SortFunc(t.order, func(a, b *table) int { return a.span.compare(b.span) })
+		t.sorted = true
 	}
-	slices.SortFunc(tables, func(a, b *table) int { return a.span.compare(b.span) })
-	return tables
+	return slices.Clip(t.order)
 }
 
 // refs lists all groups of a table in the order first seen.

@@ -129,14 +129,17 @@ type Tally struct {
 // state is what changes as rows come in.
 type state struct {
 	tables  map[span]*table
+	order   []*table // the same; by span where sorted
+	sorted  bool
 	clock   int64 // the watermark: windows that end at or before it are closed
 	nextEnd int64 // no table ends before it
 	late    int64
 	matched int64
 	stats   ledger
-	serial  uint64 // checkpoints written
-	bytes   int64  // of the tables, the retired ones too
-	members int    // values held by COUNT(DISTINCT)
+	serial  uint64   // checkpoints written
+	extents []extent // of the slices of those that a restore needs, the last one's at the end
+	bytes   int64    // of the tables, the retired ones too
+	members int      // values held by COUNT(DISTINCT)
 
 	touched []ref    // on_change: groups touched since the last Answers, in order
 	seq     int64    // rows taken since then: the order of touches

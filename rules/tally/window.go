@@ -30,6 +30,9 @@ type span struct {
 	date  int32 // days since 1970 in the source's zone
 }
 
+// firstSpan is before or equal to every span.
+var firstSpan = span{start: math.MinInt64, null: true, date: math.MinInt32}
+
 // compare orders spans by window, the NULL window first, then date.
 func (s span) compare(o span) int {
 	if s.null != o.null {

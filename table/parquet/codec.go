@@ -37,9 +37,10 @@ func (c codec) compress(s *scratch, src []byte) ([]byte, error) {
 	switch c.id {
 	case format.Zstd:
 		if s.zstd == nil {
-			// Pages are small: a window beyond them only costs memory.
+			// Pages are small: a window beyond them only costs memory. Indices of a few bits have no
+			// long matches and still take half the room where some come more often than others.
 			e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
-				zstd.WithWindowSize(2*pageBytes), zstd.WithLowerEncoderMem(true), zstd.WithZeroFrames(true), zstd.WithEncoderCRC(false))
+				zstd.WithWindowSize(2*pageBytes), zstd.WithLowerEncoderMem(true), zstd.WithZeroFrames(true), zstd.WithAllLitEntropyCompression(true), zstd.WithEncoderCRC(false))
 			if err != nil {
 				return nil, fmt.Errorf("make a zstd encoder: %w", err)
 			}

@@ -87,6 +87,7 @@ func NewWriter(w io.Writer, schema *arrow.Schema, opts Options) (*Writer, error)
 
 // scratch is what a writer needs only while it works.
 type scratch struct {
+	codec   codec
 	walker  walker
 	indices []int32  // of a page's values in the dictionary
 	seen    []uint64 // a bit for each of them that the page has
@@ -101,7 +102,7 @@ type scratch struct {
 func (f *Format) borrow() *scratch {
 	s, ok := f.scratch.Get().(*scratch)
 	if !ok {
-		s = &scratch{out: bufio.NewWriterSize(nil, 128<<10)}
+		s = &scratch{codec: f.codec, out: bufio.NewWriterSize(nil, 128<<10)}
 	}
 	return s
 }

@@ -89,21 +89,63 @@ func (v *ints[T]) encode(s *scratch, dst []byte, at position) ([]byte, format.En
 		low, high = min(low, x), max(high, x)
 	}
 	b := bounds{set: true, min: appendInt(nil, low), max: appendInt(nil, high), minExact: true, maxExact: true}
-	if !v.stopped {
-		before := len(v.dict.values)
-		s.indices = v.dict.look(s.indices[:0], page)
-		added := len(v.dict.values) - before
-		var err error
-		if s.other, err = (&rle.DictionaryEncoding{}).EncodeInt32(s.other, s.indices); err != nil {
+	if v.stopped {
+		return append(dst, asBytes(page)...), format.Plain, b, nil
+	}
+	before := len(v.dict.values)
+	s.indices = v.dict.look(s.indices[:0], page, low == high)
+	added := len(v.dict.values) - before
+	var err error
+	if s.other, err = (&rle.DictionaryEncoding{}).EncodeInt32(s.other, s.indices); err != nil {
+		return dst, format.Plain, bounds{}, err
+	}
+	if dictionaryLoses(at, added, len(page), v.dict.bytes()+len(s.other), len(page)*v.width()) {
+		v.dict, v.stopped = intDictionary[T]{}, true
+		return append(dst, asBytes(page)...), format.Plain, b, nil
+	}
+	if v.stopped = stops(at, added, len(page), v.dict.bytes()); !v.stopped && grows(at, added, len(page)) {
+		if v.stopped, err = v.plainIsSmaller(s, page, before); err != nil {
 			return dst, format.Plain, bounds{}, err
 		}
-		if !dictionaryLoses(at, added, len(page), v.dict.bytes()+len(s.other), len(page)*v.width()) {
-			v.stopped = stops(at, added, len(page), v.dict.bytes())
-			return append(dst, s.other...), format.RLEDictionary, b, nil
+		if v.stopped {
+			v.dict.takeBack(before)
+			return append(dst, asBytes(page)...), format.Plain, b, nil
 		}
-		v.dict, v.stopped = intDictionary[T]{}, true
 	}
-	return append(dst, asBytes(page)...), format.Plain, b, nil
+	if v.stopped {
+		v.dict.table = nil
+	}
+	return append(dst, s.other...), format.RLEDictionary, b, nil
+}
+
+// grows reports whether a page brought so many new values that one should look
+// whether the chunk is smaller without them in the dictionary. A chunk's first
+// page brings many whatever comes after it.
+func grows(at position, added, rows int) bool {
+	return !at.first && rows >= judged && added > rows/3
+}
+
+// plainIsSmaller compresses a part of a page both ways: the values as they are,
+// against the entries that they add to the dictionary, from number before on,
+// and the indices. Times of day are the usual case: they lie close together, so
+// that compression takes most of them away, and come twice and never again.
+func (v *ints[T]) plainIsSmaller(s *scratch, page []T, before int) (bool, error) {
+	page, indices := page[:len(page)/4], s.indices[:len(page)/4]
+	end := before
+	for _, n := range indices {
+		end = max(end, int(n)+1)
+	}
+	plain, err := s.codec.compress(s, asBytes(page))
+	if err != nil {
+		return false, err
+	}
+	size := len(plain)
+	entries, err := s.codec.compress(s, asBytes(v.dict.values[before:end]))
+	if err != nil {
+		return false, err
+	}
+	rival := len(entries) + len(indices)*bits.Len(uint(end-1))/8
+	return size <= rival+rival/8, nil // a dictionary costs time and memory as well
 }
 
 func (v *ints[T]) width() int { return int(unsafe.Sizeof(T(0))) }
@@ -170,26 +212,50 @@ func (d *intDictionary[T]) heldBytes() int {
 	return cap(d.values)*int(unsafe.Sizeof(T(0))) + cap(d.table)*4
 }
 
-// look appends each value's number to dst.
-func (d *intDictionary[T]) look(dst []int32, page []T) []int32 {
+// batch is how many values are looked for together: their slots are read one
+// after the other without waiting for what is in them.
+const batch = 64
+
+// look appends each value's number to dst; same says that they are all equal.
+func (d *intDictionary[T]) look(dst []int32, page []T, same bool) []int32 {
 	if d.table == nil {
 		d.rehash(64)
 	}
 	dst = grow(dst, len(page))
 	out := dst[len(dst)-len(page):]
-	last, number := page[0], d.number(page[0])
-	for i, x := range page {
-		if x != last {
-			last, number = x, d.number(x)
+	if same {
+		n := d.number(page[0])
+		for i := range out {
+			out[i] = n
 		}
-		out[i] = number
+		return dst
+	}
+	var found [batch]uint32
+	for len(page) > 0 {
+		some := page[:min(batch, len(page))]
+		table, shift := d.table, d.shift&63
+		for i, x := range some {
+			found[i] = table[slot(x, shift)&uint64(len(table)-1)]
+		}
+		// What was found is checked, so that it does no harm where an earlier
+		// value of the batch has changed the table.
+		for i, x := range some {
+			n := int(found[i]) - 1
+			if uint(n) >= uint(len(d.values)) || d.values[n] != x {
+				n = int(d.number(x))
+			}
+			out[i] = int32(n)
+		}
+		page, out = page[len(some):], out[len(some):]
 	}
 	return dst
 }
 
+func slot[T integer](x T, shift uint) uint64 { return (uint64(x) * 0x9e3779b97f4a7c15) >> shift }
+
 func (d *intDictionary[T]) number(x T) int32 {
-	mask := uint32(len(d.table) - 1)
-	at := uint32((uint64(x) * 0x9e3779b97f4a7c15) >> d.shift)
+	mask := uint64(len(d.table) - 1)
+	at := slot(x, d.shift)
 	for {
 		n := d.table[at&mask]
 		if n == 0 {
@@ -203,7 +269,7 @@ func (d *intDictionary[T]) number(x T) int32 {
 	d.values = append(d.values, x)
 	d.table[at&mask] = uint32(len(d.values))
 	if 2*len(d.values) > len(d.table) {
-		d.rehash(2 * len(d.table))
+		d.rehash(4 * len(d.table))
 	}
 	return int32(len(d.values) - 1)
 }
@@ -211,12 +277,15 @@ func (d *intDictionary[T]) number(x T) int32 {
 func (d *intDictionary[T]) rehash(size int) {
 	d.table = make([]uint32, size)
 	d.shift = uint(64 - bits.TrailingZeros(uint(size)))
-	mask := uint32(size - 1)
+	mask := uint64(size - 1)
 	for i, x := range d.values {
-		at := uint32((uint64(x) * 0x9e3779b97f4a7c15) >> d.shift)
+		at := slot(x, d.shift)
 		for d.table[at&mask] != 0 {
 			at++
 		}
 		d.table[at&mask] = uint32(i + 1)
 	}
 }
+
+// takeBack forgets the entries from number n on; no value is looked for again.
+func (d *intDictionary[T]) takeBack(n int) { d.values, d.table = d.values[:n:n], nil }

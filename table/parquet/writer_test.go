@@ -300,8 +300,9 @@ func TestLongValuesKeepPagesSmall(t *testing.T) {
 // that do not: the first pages keep their dictionary, the last have none.
 func TestDictionaryFallsBack(t *testing.T) {
 	s := schemas.Schema{Fields: []schemas.Field{{Name: "n", Type: schemas.Type{Kind: schemas.Int64}}, {Name: "s", Type: schemas.Type{Kind: schemas.String}},
-		{Name: "late", Type: schemas.Type{Kind: schemas.String}}, {Name: "unique", Type: schemas.Type{Kind: schemas.Int64}}, {Name: "twice", Type: schemas.Type{Kind: schemas.Int64}}}}
-	const rows = 300_000
+		{Name: "late", Type: schemas.Type{Kind: schemas.String}}, {Name: "unique", Type: schemas.Type{Kind: schemas.Int64}}, {Name: "again", Type: schemas.Type{Kind: schemas.Int64}}, {Name: "time", Type: schemas.Type{Kind: schemas.Timestamp}}}}
+	const rows = 350_000
+	random := rand.New(rand.NewPCG(1, 2))
 	b := array.NewRecordBuilder(memory.DefaultAllocator, s.Arrow())
 	for i := range rows {
 		n := i % 10
@@ -316,7 +317,12 @@ func TestDictionaryFallsBack(t *testing.T) {
 			b.Field(2).(*array.StringBuilder).Append([]string{"x", "y"}[i%2])
 		}
 		b.Field(3).(*array.Int64Builder).Append(int64(i) * 7919)
-		b.Field(4).(*array.Int64Builder).Append(int64(i / 2 * 7919))
+		again := i
+		if i%2 == 1 {
+			again = 2 * random.IntN((i+1)/2)
+		}
+		b.Field(4).(*array.Int64Builder).Append(int64(uint64(again) * 0x9e3779b97f4a7c15)) // nothing to compress
+		b.Field(5).(*array.TimestampBuilder).Append(arrow.Timestamp((1_637_000_000 + i/2 + int(random.Uint32()%3600)) * 1_000_000))
 	}
 	batch := b.NewRecordBatch()
 	var out bytes.Buffer
@@ -335,6 +341,8 @@ func TestDictionaryFallsBack(t *testing.T) {
 	require.Greater(t, pages["s PLAIN"], 5)
 	require.Greater(t, pages["late RLE_DICTIONARY"], 10, "a page of nulls decides nothing")
 	require.Zero(t, pages["unique RLE_DICTIONARY"])
+	require.Less(t, pages["time RLE_DICTIONARY"], 4, "the next pages show that few values come again, and that they compress")
+	require.Greater(t, pages["time PLAIN"], 10)
 	_, n := w.leaves[4].values.dictionary(nil)
 	require.InDelta(t, maxDictionary/8, n, pageRows, "a dictionary is bounded")
 	_, err = w.Close()

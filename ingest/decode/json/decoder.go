@@ -41,7 +41,7 @@ type Decoder struct {
 	schema *arrow.Schema
 	fields []*column
 	root   *object
-	mem    memory.Allocator
+	mem    *recycler
 
 	maxBytes, maxDepth int
 
@@ -62,10 +62,11 @@ var _ decode.Decoder = (*Decoder)(nil)
 // NewDecoder makes a decoder of records of schema. It fails where a column's
 // type, format or zone cannot be read from JSON.
 func NewDecoder(schema schemas.Schema, opts Options) (*Decoder, error) {
-	d := &Decoder{schema: schema.Arrow(), mem: opts.Mem, maxBytes: opts.MaxRecordBytes, maxDepth: opts.MaxDepth}
-	if d.mem == nil {
-		d.mem = memory.DefaultAllocator
+	d := &Decoder{schema: schema.Arrow(), maxBytes: opts.MaxRecordBytes, maxDepth: opts.MaxDepth}
+	if opts.Mem == nil {
+		opts.Mem = memory.DefaultAllocator
 	}
+	d.mem = newRecycler(opts.Mem)
 	if d.maxBytes == 0 {
 		d.maxBytes = defaultRecordBytes
 	}
@@ -202,11 +203,12 @@ func (d *Decoder) Release() {
 		c.release()
 	}
 	d.rows = 0
+	d.mem.close()
 }
 
 // builder makes columns from fields.
 type builder struct {
-	mem    memory.Allocator
+	mem    *recycler
 	clocks map[string]*schemas.ZoneClock // by zone: what one column learns, the others know
 }
 
