@@ -36,6 +36,7 @@ type world struct {
 	schema  string   // of the job
 	env     []string // for every process
 	nodes   []*node  // all that were started
+	shared  bool     // processes share the partitions
 	expired bool     // snapshots were: not all commits are known
 	stats   stats
 }
