@@ -376,7 +376,6 @@ func (p *pipeline) due(now time.Time) bool {
 // take adds a decoded batch to what the next commit holds.
 func (p *pipeline) take(ctx context.Context, d *decoded) error {
 	defer d.release()
-	faults.Point(faults.Polled)
 	switch {
 	case d.err != nil:
 		return d.err
@@ -389,6 +388,7 @@ func (p *pipeline) take(ctx context.Context, d *decoded) error {
 	if s == nil {
 		return fmt.Errorf("read the source: it has records of %s, which this process does not own", d.source.Partition)
 	}
+	faults.Point(faults.Polled)
 	if p.pending.since.IsZero() {
 		p.pending.since = time.Now()
 	}

@@ -12,24 +12,18 @@ import (
 
 	"lake/faults"
 	"lake/services"
+	"lake/services/servicetest"
 )
 
 // TestChaos kills, suspends and restarts what there is at random moments, while
 // records come in: processes, and from time to time the broker. Afterwards
-// nothing is lost, nothing doubled.
+// nothing is lost, nothing doubled. Once the processes share the partitions, once
+// one owns all of them and the others are turned away.
 //
-// CHAOS_KILLS is how many kills (12, or 200 in make chaos), CHAOS_RUNS how often
+// CHAOS_KILLS is how many kills (8, or 200 in make chaos), CHAOS_RUNS how often
 // with a seed one higher, CHAOS_PROCESSES how many processes (2).
-func TestChaos(t *testing.T) { testChaos(t, "", partitions) }
-
-// TestChaosShared is the same for processes that share the partitions: each kill,
-// suspension or end moves some of them.
-func TestChaosShared(t *testing.T) {
-	testChaos(t, ", partitioned_by: [user], session_timeout: 6s", partitions)
-}
-
-func testChaos(t *testing.T, source string, partitions int) {
-	kills := 12
+func TestChaos(t *testing.T) {
+	kills := 8
 	if long() {
 		kills = 200
 	}
@@ -37,19 +31,31 @@ func testChaos(t *testing.T, source string, partitions int) {
 	first := seed(t)
 	for run := range uint64(number(t, "CHAOS_RUNS", 1)) {
 		seed := first + run
-		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-			// A broker of its own: it is killed, too.
-			kafka, err := services.StartKafka(t.Context(), services.Options{})
-			require.NoError(t, err)
-			t.Cleanup(func() { require.NoError(t, kafka.Close()) })
-			ctx := limited(t, time.Minute+time.Duration(kills)*4*time.Second)
-			w := newWorld(t, kafka, lake(t), seed, partitions)
-			w.writeJob(source, "")
-			c := &chaos{world: w, kafka: kafka, random: rand.New(rand.NewPCG(seed, 3)),
-				crew: make([]*node, number(t, "CHAOS_PROCESSES", 2))}
-			c.run(ctx, kills)
-		})
+		for name, shared := range map[string]bool{"shared partitions": true, "one owner": false} {
+			t.Run(fmt.Sprintf("%s, seed %d", name, seed), func(t *testing.T) {
+				kafka := quickKafka(t)
+				ctx := limited(t, 2*time.Minute+time.Duration(kills)*6*time.Second)
+				c := &chaos{world: newWorld(t, kafka, lake(t), seed, partitions), kafka: kafka, random: rand.New(rand.NewPCG(seed, 3)),
+					crew: make([]*node, number(t, "CHAOS_PROCESSES", 2))}
+				if shared {
+					c.share()
+				}
+				c.run(ctx, kills)
+			})
+		}
 	}
+}
+
+// quickKafka is a broker of a test's own, which may be killed, and which misses
+// a silent process after a second and a half.
+func quickKafka(t *testing.T) *services.Kafka {
+	return servicetest.Kafka(t, services.Options{Settings: map[string]string{"group.min.session.timeout.ms": "1000"}})
+}
+
+// share lets processes share the partitions: each is a shard.
+func (w *world) share() {
+	w.shared = true
+	w.writeJob(", partitioned_by: [user], session_timeout: 1500ms", "")
 }
 
 // chaos is a world whose processes are restarted as they end, as a scheduler does.
@@ -82,7 +88,9 @@ func (c *chaos) run(ctx context.Context, kills int) {
 		case draw < 88: // another machine takes over, and this one wakes up
 			c.stats.Stops++
 			c.crew[victim].signal(syscall.SIGSTOP)
-			c.otherHost()
+			if !c.shared {
+				c.otherHost()
+			}
 			c.tend(ctx, "")
 			c.feed(ctx, batch)
 			c.wait(ctx, 300, 2500)

@@ -54,8 +54,7 @@ mkdir out && cp -a warehouse/. out/
 		require.NoError(t, err)
 		return string(data)
 	}
-	require.Contains(t, read("first.txt"), "full")
-	require.Contains(t, read("first.txt"), "exit 7")
+	require.Regexp(t, "(?s)full.*exit 7", read("first.txt"))
 	for n := range 5 {
 		text := read(fmt.Sprintf("again-%d.txt", n+1))
 		require.True(t, strings.Contains(text, "exit 7") || strings.Contains(text, "exit 0"), text)

@@ -39,14 +39,16 @@ func mutations() []mutation {
 		{
 			name: "offsets-before-data", file: "ingest/commit.go",
 			edits: []edit{{
-				"records, err := p.Table.Commit(committing, c)",
-				`if mutated("offsets-before-data") {
+				"	records, err := p.Table.Commit(committing, c)\n",
+				`	late := c.Files
+	if mutated("offsets-before-data") {
 		c.Files = nil
 	}
 	records, err := p.Table.Commit(committing, c)
 	if mutated("offsets-before-data") && err == nil {
-		err = p.Table.Append(committing, "mutant."+id, 1, files)
-	}`,
+		err = p.Table.Append(committing, "mutant."+id, 1, late)
+	}
+`,
 			}},
 			// The first swap is the takeover's, the second the offsets'; the data's is to come.
 			scene: deadAt(faults.Swapped, 2), finds: "lost row",
@@ -79,11 +81,14 @@ func mutations() []mutation {
 			name: "takeover-without-a-snapshot", file: "table/commit.go",
 			edits: []edit{{
 				"	return appendTransaction(ctx, s, props, c.Files, summary)\n",
-				`	if step := c.Steps[0]; mutated("takeover-without-a-snapshot") && step.Record.Epoch > step.Base.Epoch && step.Base.Ordinal > 0 {
-		r := step.Record
-		r.Version, r.Ordinal, r.Sequence = RecordVersion, step.Base.Ordinal, step.Base.Sequence // or the lineage check would see it
-		if err := r.set(props, summary); err != nil {
-			return nil, err
+				`	first := c.Steps[0]
+	if mutated("takeover-without-a-snapshot") && first.Record.Epoch > first.Base.Epoch && first.Base.Ordinal > 0 {
+		for _, step := range c.Steps {
+			r := step.Record
+			r.Version, r.Ordinal, r.Sequence = RecordVersion, step.Base.Ordinal, step.Base.Sequence // or the lineage check would see it
+			if err := r.set(props, summary); err != nil {
+				return nil, err
+			}
 		}
 		tx := s.ice.NewTransaction()
 		if err := tx.AssertRefSnapshotID(icebergtable.MainBranch); err != nil {

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -137,9 +136,4 @@ func readTopic(ctx context.Context, brokers []string, topic string) (list []deli
 		})
 	}
 	return list, err
-}
-
-// ofPartition are the answers of one partition of a topic, in order.
-func ofPartition(list []delivered, p int32) []delivered {
-	return slices.DeleteFunc(slices.Clone(list), func(d delivered) bool { return d.partition != p })
 }

@@ -32,12 +32,12 @@ func TestUpkeepBesideIngest(t *testing.T) {
 		w.feed(ctx, 800)
 		compacting := w.start(nil, "compact", "--expire", "--grace", "5s")
 		scanning := w.start(nil, "tables", "scan", "--format", "jsonl")
-		switch {
-		case round%3 == 1:
+		switch round % 3 {
+		case 1:
 			require.NoError(t, pause(ctx, time.Duration(random.IntN(600))*time.Millisecond))
 			compacting.kill()
 			w.stats.Kills++
-		case round%3 == 2:
+		case 2:
 			require.NoError(t, pause(ctx, time.Duration(random.IntN(600))*time.Millisecond))
 			ingest.kill()
 			w.stats.Kills++

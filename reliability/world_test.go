@@ -36,6 +36,7 @@ type world struct {
 	schema  string   // of the job
 	env     []string // for every process
 	nodes   []*node  // all that were started
+	shared  bool     // processes share the partitions
 	expired bool     // snapshots were: not all commits are known
 	stats   stats
 }
@@ -238,7 +239,14 @@ func (w *world) until(ctx context.Context, what string, want func(head) bool) {
 		if err == nil && want(h) {
 			return
 		}
-		if stop := pause(ctx, 20*time.Millisecond); stop != nil {
+		stop := pause(ctx, 20*time.Millisecond)
+		if !slices.ContainsFunc(w.nodes, (*node).running) {
+			if h, err = w.head(ctx); err == nil && want(h) {
+				return
+			}
+			stop = errors.New("every process has ended")
+		}
+		if stop != nil {
 			said := ""
 			for _, n := range w.nodes[max(0, len(w.nodes)-2):] {
 				said += n.name + " said: " + n.said.String() + "\n"

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/apache/iceberg-go"
@@ -188,7 +189,17 @@ func IsUnavailable(err error) bool {
 		return server.Code == "40001" || server.Code == "40P01" || server.Code == "55P03" || server.Code == "25P03"
 	}
 	var connecting *pgconn.ConnectError
-	var network *net.OpError // not net.Error: a full disk's errno is one
-	return errors.As(err, &connecting) || errors.As(err, &network) || isBusy(err) ||
+	return errors.As(err, &connecting) || IsNetwork(err) || isBusy(err) ||
 		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, driver.ErrBadConn) || pgconn.Timeout(err)
+}
+
+// IsNetwork reports whether the error is a connection's. A file's has the same
+// methods, by its errno, and is none: a full disk stays full.
+func IsNetwork(err error) bool {
+	var network net.Error
+	if !errors.As(err, &network) {
+		return false
+	}
+	_, bare := network.(syscall.Errno)
+	return !bare
 }

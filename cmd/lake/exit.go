@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"strings"
 	"syscall"
 
@@ -61,7 +60,6 @@ func exitCode(err error) int {
 		config  jobs.Errors
 		changed *ingest.Changed
 		bad     *ingest.TooManyBad
-		network net.Error
 	)
 	switch {
 	case errors.As(err, &c):
@@ -77,7 +75,7 @@ func exitCode(err error) int {
 	case errors.As(err, &bad), errors.Is(err, tally.ErrStateTooLarge),
 		errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOSPC):
 		return exitPerson
-	case errors.As(err, &network), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+	case table.IsNetwork(err), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return exitRetry
 	default:
 		return exitPerson
