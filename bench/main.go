@@ -35,6 +35,7 @@ func main() {
 	defer stop()
 	if len(os.Args) > 1 && os.Args[1] == "bare" {
 		exit(bare(ctx, os.Args[2:]))
+		return
 	}
 	b := &bench{}
 	flag.StringVar(&b.lake, "lake", "bin/lake", "the binary")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/apache/iceberg-go"
 	"github.com/google/uuid"
 
 	"lake/rules/tally"
@@ -58,31 +59,101 @@ type Result struct {
 	Differences []Difference `json:"differences,omitempty"`
 }
 
-// Run executes a plan, a commit a group: what is done stays done where a later
-// group fails. A group whose files another writer changed is left for the next plan.
+// commitBytes of rewritten files, not more by much, go into one commit. Each
+// commit reads the manifests of all of the table, which costs more than the
+// rewrite of some small files; what is lost where one fails is this much work.
+const commitBytes = 1 << 30
+
+// written is a group whose rows are in new files, not committed yet.
+type written struct {
+	group   Group
+	files   []iceberg.DataFile
+	recount Result // what is in it of the recount
+}
+
+// Run executes a plan, some groups a commit: what is done stays done where a
+// later group fails. A group whose files another writer changed is left for the
+// next plan.
 func Run(ctx context.Context, t *table.Table, plan Plan, o Options) (Result, error) {
 	var r Result
+	var done []written
+	var size int64
+	commit := func() error {
+		err := r.commit(ctx, t, plan.Snapshot, done, o)
+		done, size = nil, 0
+		return err
+	}
 	for _, g := range plan.Groups {
 		if err := ctx.Err(); err != nil {
 			return r, fmt.Errorf("compact %s: stopped before partition %s: %w", t.Name(), g.Partition, context.Cause(ctx))
 		}
-		err := r.rewrite(ctx, t, plan.Snapshot, g, o)
-		switch {
-		case errors.Is(err, table.ErrReplan):
-			o.Log.Info("its files changed since the plan; it is left for the next run", "partition", g.Partition)
-			r.Skipped++
-		case err != nil:
-			return r, fmt.Errorf("compact %s: partition %s: %w", t.Name(), g.Partition, err)
+		w, err := write(ctx, t, plan.Snapshot, g, o)
+		if err != nil {
+			return r, errors.Join(fmt.Errorf("compact %s: partition %s: %w", t.Name(), g.Partition, err), commit())
+		}
+		done, size = append(done, w), size+g.Bytes
+		if size >= commitBytes {
+			if err := commit(); err != nil {
+				return r, err
+			}
 		}
 	}
-	return r, nil
+	return r, commit()
 }
 
-func (r *Result) rewrite(ctx context.Context, t *table.Table, snapshot int64, g Group, o Options) (err error) {
+// commit puts new files in the place of the groups', all at once or, where
+// another writer changed some of them, the others one by one.
+func (r *Result) commit(ctx context.Context, t *table.Table, snapshot int64, done []written, o Options) error {
+	if len(done) == 0 {
+		return nil
+	}
+	change := table.Rewrite{Snapshot: snapshot}
+	for _, w := range done {
+		change.Old, change.New = append(change.Old, w.group.Files...), append(change.New, w.files...)
+	}
+	err := t.Rewrite(ctx, change)
+	switch {
+	case errors.Is(err, table.ErrReplan) && len(done) > 1:
+		for i := range done {
+			if err := r.commit(ctx, t, snapshot, done[i:i+1], o); err != nil {
+				return err
+			}
+		}
+		return nil
+	case errors.Is(err, table.ErrReplan):
+		o.Log.Info("its files changed since the plan; it is left for the next run", "partition", done[0].group.Partition)
+		r.Skipped++
+		return nil
+	case err != nil:
+		return fmt.Errorf("compact %s: partition %s and %d more: %w", t.Name(), done[0].group.Partition, len(done)-1, err)
+	}
+	for _, w := range done {
+		r.Groups++
+		r.FilesIn += len(w.group.Files)
+		r.FilesOut += len(w.files)
+		r.BytesIn += w.group.Bytes
+		for _, f := range w.files {
+			r.Rows += f.Count()
+			r.BytesOut += f.FileSizeBytes()
+		}
+		r.Recounted += w.recount.Recounted
+		r.Late += w.recount.Late
+		r.Differences = append(r.Differences, w.recount.Differences...)
+	}
+	return nil
+}
+
+// write makes a group's new files.
+func write(ctx context.Context, t *table.Table, snapshot int64, g Group, o Options) (_ written, err error) {
 	w, err := t.NewWriter(table.WriterOptions{Mem: o.Mem, TargetBytes: o.TargetBytes, MemoryBytes: o.MemoryBytes / 2, Name: "compact-" + uuid.NewString()})
 	if err != nil {
-		return err
+		return written{}, err
 	}
+	counts, err := newRecount(g, o)
+	if err != nil {
+		return written{}, err
+	}
+	defer counts.release()
 	defer func() {
 		if err != nil {
 			abort, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
@@ -90,42 +161,29 @@ func (r *Result) rewrite(ctx context.Context, t *table.Table, snapshot int64, g 
 			err = errors.Join(err, w.Abort(abort))
 		}
 	}()
-	counts, err := newRecount(g, o)
-	if err != nil {
-		return err
-	}
-	defer counts.release()
 	var rows int64
 	for batch, err := range t.Scan(ctx, table.ScanOptions{Snapshot: snapshot, Files: g.Files}) {
 		if err != nil {
-			return err
+			return written{}, err
 		}
 		rows += batch.NumRows()
 		err = errors.Join(counts.add(batch), w.Write(ctx, batch))
 		batch.Release()
 		if err != nil {
-			return err
+			return written{}, err
 		}
 	}
 	if rows != g.Rows && !hasDeletes(g) {
-		return fmt.Errorf("its files hold %d rows and the manifest says %d; nothing was changed: check the table with lake tables files", rows, g.Rows)
+		return written{}, fmt.Errorf("its files hold %d rows and the manifest says %d; nothing was changed: check the table with lake tables files", rows, g.Rows)
 	}
-	files, err := w.Flush(ctx)
-	if err != nil {
-		return err
+	out := written{group: g}
+	if err := counts.compare(&out.recount); err != nil {
+		return written{}, err
 	}
-	if err := t.Rewrite(ctx, table.Rewrite{Snapshot: snapshot, Old: g.Files, New: files}); err != nil {
-		return err
+	if out.files, err = w.Flush(ctx); err != nil {
+		return written{}, err
 	}
-	r.Groups++
-	r.FilesIn += len(g.Files)
-	r.FilesOut += len(files)
-	r.Rows += rows
-	r.BytesIn += g.Bytes
-	for _, f := range files {
-		r.BytesOut += f.FileSizeBytes()
-	}
-	return counts.compare(r)
+	return out, nil
 }
 
 func hasDeletes(g Group) bool {
