@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"lake/load"
 	"lake/rules/tally"
@@ -118,46 +121,64 @@ func (s *shard) take(ctx context.Context, d *decoded) error {
 	return s.advanceRules()
 }
 
+// takeRows gives the rows to the rules and to the writer. None of them waits for
+// another: each has its own state and only reads the rows.
 func (s *shard) takeRows(ctx context.Context, d *decoded) error {
 	p := s.p
-	var marks []int64
+	all := tally.Rows{Batch: d.rows, Date: d.dates}
 	if s.mark != nil {
 		s.marks = s.mark.rows(d.source.Partition, d.marks, s.marks[:0])
-		marks = s.marks
+		all.Watermark = s.marks
 	}
 	p.result.NullKeys += int64(d.nullKeys)
 	p.result.Ahead += int64(d.ahead)
+	keyed := keyedRows{rows: all} // what rules that group are given
+	if d.nullKeys > 0 {
+		var err error
+		if keyed, err = d.keyed(s.marks, p.Mem); err != nil {
+			return fmt.Errorf("leave out rows whose key is NULL: %w", err)
+		}
+		defer keyed.rows.Batch.Release()
+	}
+	group, writing := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, t := range s.tallies {
-		taken := tally.Rows{Batch: d.rows, Date: d.dates, Watermark: marks}
-		at := func(row int) int { return row }
-		if d.nullKeys > 0 && p.Rules[i].Plan.Grouped {
-			keyed, err := d.keyed(marks, p.Mem)
-			if err != nil {
-				return fmt.Errorf("rule %s: leave out rows whose key is NULL: %w", p.Rules[i].Name, err)
+		group.Go(func() error {
+			rows := all
+			if p.Rules[i].Plan.Grouped {
+				rows = keyed.rows
 			}
-			defer keyed.rows.Batch.Release()
-			taken, at = keyed.rows, func(row int) int { return keyed.at[row] }
+			if err := t.Add(rows); err != nil {
+				return fmt.Errorf("rule %s: %w", p.Rules[i].Name, err)
+			}
+			return nil
+		})
+	}
+	group.Go(func() error {
+		if err := p.rows.Write(writing, d.rows); err != nil {
+			return fmt.Errorf("write rows of %s: %w", d.source.Partition, err)
 		}
-		if err := t.Add(taken); err != nil {
-			return fmt.Errorf("rule %s: %w", p.Rules[i].Name, err)
-		}
+		return nil
+	})
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for i, t := range s.tallies {
 		for _, f := range t.RowFailures() {
+			row := f.Row
+			if p.Rules[i].Plan.Grouped && keyed.at != nil {
+				row = keyed.at[row]
+			}
 			when := int64(noTime)
 			if d.times != nil {
-				when = d.times[at(f.Row)]
+				when = d.times[row]
 			}
-			s.addLetters([]Letter{{Partition: d.source.Partition, Offset: d.offsets[at(f.Row)], Time: when, Stage: StageRule,
+			s.addLetters([]Letter{{Partition: d.source.Partition, Offset: d.offsets[row], Time: when, Stage: StageRule,
 				Reason: p.Rules[i].Name + ": " + f.Reason}})
 			p.result.RuleFails++
 		}
 	}
-	if err := s.checkMemory(); err != nil {
-		return err
-	}
-	if err := p.rows.Write(ctx, d.rows); err != nil {
-		return fmt.Errorf("write rows of %s: %w", d.source.Partition, err)
-	}
-	return nil
+	return s.checkMemory()
 }
 
 // checkMemory bounds the state of all shards that this process has.
