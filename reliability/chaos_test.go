@@ -18,7 +18,8 @@ import (
 // TestChaos kills, suspends and restarts what there is at random moments, while
 // records come in: processes, and from time to time the broker. Afterwards
 // nothing is lost, nothing doubled. Once the processes share the partitions, once
-// one owns all of them and the others are turned away.
+// one owns all of them and the others are turned away, and in make chaos once
+// they share and the catalog is a PostgreSQL that is killed, too.
 //
 // CHAOS_KILLS is how many kills (8, or 200 in make chaos), CHAOS_RUNS how often
 // with a seed one higher, CHAOS_PROCESSES how many processes (2).
@@ -31,13 +32,21 @@ func TestChaos(t *testing.T) {
 	first := seed(t)
 	for run := range uint64(number(t, "CHAOS_RUNS", 1)) {
 		seed := first + run
-		for name, shared := range map[string]bool{"shared partitions": true, "one owner": false} {
+		for _, name := range []string{"shared partitions", "one owner", "shared partitions, PostgreSQL"} {
 			t.Run(fmt.Sprintf("%s, seed %d", name, seed), func(t *testing.T) {
+				if name == "shared partitions, PostgreSQL" {
+					onlyLong(t)
+				}
 				kafka := quickKafka(t)
 				ctx := limited(t, 2*time.Minute+time.Duration(kills)*6*time.Second)
 				c := &chaos{world: newWorld(t, kafka, lake(t), seed, partitions), kafka: kafka, random: rand.New(rand.NewPCG(seed, 3)),
 					crew: make([]*node, number(t, "CHAOS_PROCESSES", 2))}
-				if shared {
+				switch name {
+				case "shared partitions, PostgreSQL":
+					c.postgres = servicetest.Postgres(t, services.Options{})
+					c.catalog = c.postgres.URL()
+					fallthrough
+				case "shared partitions":
 					c.share()
 				}
 				c.run(ctx, kills)
@@ -55,15 +64,20 @@ func quickKafka(t *testing.T) *services.Kafka {
 // share lets processes share the partitions: each is a shard.
 func (w *world) share() {
 	w.shared = true
-	w.writeJob(", partitioned_by: [user], session_timeout: 1500ms", "")
+	more := ""
+	if w.catalog != "" {
+		more = fmt.Sprintf("catalog: {postgres: %q}\n", w.catalog)
+	}
+	w.writeJob(", partitioned_by: [user], session_timeout: 1500ms", more)
 }
 
 // chaos is a world whose processes are restarted as they end, as a scheduler does.
 type chaos struct {
 	*world
-	kafka  *services.Kafka
-	random *rand.Rand
-	crew   []*node
+	kafka    *services.Kafka
+	random   *rand.Rand
+	postgres *services.Postgres // nil: the catalog is SQLite's
+	crew     []*node
 }
 
 // batch is how many records come in between two faults.
@@ -95,6 +109,11 @@ func (c *chaos) run(ctx context.Context, kills int) {
 			c.feed(ctx, batch)
 			c.wait(ctx, 300, 2500)
 			c.crew[victim].signal(syscall.SIGCONT)
+		case draw < 91 && c.postgres != nil:
+			c.stats.Catalog++
+			require.NoError(c.t, c.postgres.Kill())
+			c.wait(ctx, 100, 1000)
+			require.NoError(c.t, c.postgres.Restart(ctx))
 		case draw < 96 || !long(): // SIGTERM: a last commit, then the end
 			c.crew[victim].signal(syscall.SIGTERM)
 		case draw < 98:

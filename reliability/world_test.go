@@ -13,10 +13,11 @@ import (
 	"testing"
 	"time"
 
+	_ "github.com/jackc/pgx/v5/stdlib" // the catalog, read behind lake's back
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
-	_ "modernc.org/sqlite" // the catalog, read behind lake's back
+	_ "modernc.org/sqlite" // as pgx
 )
 
 // broker is what the tests need of a Kafka: services.Kafka.
@@ -36,13 +37,14 @@ type world struct {
 	schema  string   // of the job
 	env     []string // for every process
 	nodes   []*node  // all that were started
+	catalog string   // URL of a PostgreSQL; "" is the SQLite of the warehouse
 	shared  bool     // processes share the partitions
 	expired bool     // snapshots were: not all commits are known
 	stats   stats
 }
 
 // stats is what a run went through.
-type stats struct{ Kills, Stops, Broker, Starts, TurnedAway int }
+type stats struct{ Kills, Stops, Broker, Catalog, Starts, TurnedAway int }
 
 const partitions = 4
 
@@ -166,13 +168,17 @@ var errNoTable = errors.New("the catalog does not have the table yet")
 // metadata is where the catalog says that the table's metadata lies, by plain SQL.
 func (w *world) metadata(ctx context.Context, name string) (string, error) {
 	namespace, table, _ := strings.Cut(name, ".")
-	db, err := sql.Open("sqlite", "file:"+w.catalogFile()+"?mode=ro&_pragma=busy_timeout(10000)")
+	driver, source := "sqlite", "file:"+w.catalogFile()+"?mode=ro&_pragma=busy_timeout(10000)"
+	if w.catalog != "" {
+		driver, source = "pgx", w.catalog
+	}
+	db, err := sql.Open(driver, source)
 	if err != nil {
 		return "", err
 	}
 	defer db.Close()
 	var at string
-	err = db.QueryRowContext(ctx, "SELECT metadata_location FROM iceberg_tables WHERE table_namespace = ? AND table_name = ?", namespace, table).Scan(&at)
+	err = db.QueryRowContext(ctx, "SELECT metadata_location FROM iceberg_tables WHERE table_namespace = $1 AND table_name = $2", namespace, table).Scan(&at)
 	if err != nil {
 		return "", fmt.Errorf("%w: %s: %w", errNoTable, name, err)
 	}
@@ -274,8 +280,8 @@ func (w *world) report() {
 			epoch += r.Epoch
 		}
 	}
-	w.t.Logf("records %d, rows %d, lost 0, doubled 0; kills %d, suspensions %d, broker faults %d, processes %d (%d turned away), takeovers %d",
-		w.stream.records(), h.rows(), w.stats.Kills, w.stats.Stops, w.stats.Broker, w.stats.Starts, w.stats.TurnedAway, epoch)
+	w.t.Logf("records %d, rows %d, lost 0, doubled 0; kills %d, suspensions %d, broker faults %d, catalog faults %d, processes %d (%d turned away), takeovers %d",
+		w.stream.records(), h.rows(), w.stats.Kills, w.stats.Stops, w.stats.Broker, w.stats.Catalog, w.stats.Starts, w.stats.TurnedAway, epoch)
 }
 
 // largeBatches lets the producer write records of up to a megabyte.
