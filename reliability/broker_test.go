@@ -14,6 +14,7 @@ import (
 // Case 12: the broker is killed under load and comes back: a following process
 // survives it, or ends with 5 and the next one goes on.
 func TestBrokerRestarts(t *testing.T) {
+	t.Parallel()
 	ctx := limited(t, 4*time.Minute)
 	kafka, err := services.StartKafka(ctx, services.Options{})
 	require.NoError(t, err)
@@ -47,6 +48,7 @@ func TestBrokerRestarts(t *testing.T) {
 // Case 12: the broker is away when the process starts: it says so and ends with 5.
 func TestBrokerAway(t *testing.T) {
 	onlyLong(t)
+	t.Parallel()
 	ctx := limited(t, 3*time.Minute)
 	kafka, err := services.StartKafka(ctx, services.Options{})
 	require.NoError(t, err)
@@ -68,6 +70,7 @@ func TestBrokerAway(t *testing.T) {
 // it cannot commit it any more, and what it owes comes after the next start.
 func TestTransactionTimesOut(t *testing.T) {
 	onlyLong(t)
+	t.Parallel()
 	ctx := limited(t, 4*time.Minute)
 	w := newWorld(t, servers.Kafka(t), lake(t), seed(t), partitions)
 	w.feed(ctx, 2000)

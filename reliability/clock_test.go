@@ -19,6 +19,7 @@ import (
 // borne; two minutes and a day stop the run, which says which clock to look at
 // and loses nothing: it goes on once the clocks agree.
 func TestClockOff(t *testing.T) {
+	t.Parallel()
 	ctx := limited(t, 2*time.Minute)
 	w := begun(ctx, t, servers.Kafka(t))
 	w.feed(ctx, 500)

@@ -20,6 +20,7 @@ import (
 // do; with room again the next run goes on. The small disk is a mount in a
 // namespace of its own; the warehouse is copied out of it to be read.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	ctx := limited(t, 3*time.Minute)
 	w := newWorld(t, servers.Kafka(t), lake(t), seed(t), partitions)
 	w.feed(ctx, 6000)
@@ -151,6 +152,8 @@ func publishNow(folder string) error {
 // are as they were at their last sync. SQLite has syncs of its own
 // (synchronous=FULL) and is not simulated.
 func TestUnsyncedWritesDropped(t *testing.T) {
+	onlyLong(t)
+	t.Parallel()
 	seed := seed(t)
 	ctx := limited(t, 4*time.Minute)
 	random := rand.New(rand.NewPCG(seed, 5))
@@ -167,6 +170,7 @@ func TestUnsyncedWritesDropped(t *testing.T) {
 // And a lake that forgets to sync its files is found out.
 func TestForgottenSyncIsCaught(t *testing.T) {
 	onlyLong(t)
+	t.Parallel()
 	ctx := limited(t, 2*time.Minute)
 	w := newWorld(t, servers.Kafka(t), unsynced(t, true), seed(t), partitions)
 	w.feed(ctx, 1000)

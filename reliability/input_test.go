@@ -14,6 +14,7 @@ import (
 // allowed, over midnight and the end of summer time, with kills in between. All
 // land, under their own date; a window that is closed takes no more.
 func TestLateRecords(t *testing.T) {
+	t.Parallel()
 	ctx := limited(t, 2*time.Minute)
 	w := newWorld(t, servers.Kafka(t), lake(t), seed(t), 1) // one partition: what is late is a matter of offsets
 	w.stream.spread = 3 * time.Minute
@@ -57,6 +58,7 @@ func poisons() []string {
 // Case 24: poison in between. Each is a dead letter with its offset, and a kill
 // does not double or lose one.
 func TestPoison(t *testing.T) {
+	t.Parallel()
 	ctx := limited(t, 2*time.Minute)
 	w := newWorld(t, servers.Kafka(t), lake(t), seed(t), partitions)
 	// A record of 900 kB is larger than the batches that this world makes.
@@ -78,6 +80,7 @@ func TestPoison(t *testing.T) {
 // Case 23: in midstream a column is added and one widened, with a kill at the
 // change. Old rows read null; a narrower column is refused.
 func TestSchemaChange(t *testing.T) {
+	t.Parallel()
 	ctx := limited(t, 2*time.Minute)
 	w := begun(ctx, t, servers.Kafka(t))
 	first := w.schema

@@ -149,6 +149,7 @@ func mutant(t *testing.T) string {
 // A protocol that is broken has to be seen by the checker. The same scene with
 // the same binary and the mutation off is clean: what was found is the mutation's.
 func TestMutationsAreCaught(t *testing.T) {
+	t.Parallel()
 	seed := seed(t)
 	binary := mutant(t)
 	for _, m := range mutations() {

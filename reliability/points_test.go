@@ -13,6 +13,7 @@ import (
 // of them, in an order drawn at random; in make chaos each point has a pipeline
 // that meets it six times.
 func TestCrashPoints(t *testing.T) {
+	t.Parallel()
 	seed := seed(t)
 	random := rand.New(rand.NewPCG(seed, 2))
 	if !long() {

@@ -52,6 +52,7 @@ func (w *world) refuses(ctx context.Context, why string, codes ...int) {
 
 // Case 13: the topic was made anew.
 func TestTopicRecreated(t *testing.T) {
+	t.Parallel()
 	ctx := limited(t, 2*time.Minute)
 	w := begun(ctx, t, servers.Kafka(t))
 	_, err := w.admin.DeleteTopic(ctx, w.topic("events"))
@@ -71,6 +72,7 @@ func TestTopicRecreated(t *testing.T) {
 // Case 13: another cluster stands at the address, with a topic of the same name.
 func TestClusterRecreated(t *testing.T) {
 	onlyLong(t)
+	t.Parallel()
 	ctx := limited(t, 2*time.Minute)
 	w := begun(ctx, t, servers.Kafka(t))
 	other, err := services.StartKafka(ctx, services.Options{})
@@ -86,6 +88,7 @@ func TestClusterRecreated(t *testing.T) {
 
 // Case 13: retention has passed R.
 func TestRetentionPassed(t *testing.T) {
+	t.Parallel()
 	ctx := limited(t, 2*time.Minute)
 	w := begun(ctx, t, servers.Kafka(t))
 	w.feed(ctx, 2000)
@@ -102,6 +105,7 @@ func TestRetentionPassed(t *testing.T) {
 // Case 18: a file that the commit rests on is cut short. The run stops; with the
 // file whole again it goes on.
 func TestTruncatedFiles(t *testing.T) {
+	t.Parallel()
 	ctx := limited(t, 3*time.Minute)
 	w := begun(ctx, t, servers.Kafka(t))
 	w.feed(ctx, 1000)
@@ -171,6 +175,7 @@ func (w *world) findSnapshot(id int64) string {
 // Case 32: another engine expires every snapshot but the newest, the orphans are
 // cleaned up, and lake goes on; then the table is rolled back, and lake stops.
 func TestExpiredAndRolledBack(t *testing.T) {
+	t.Parallel()
 	ctx := limited(t, 3*time.Minute)
 	w := begun(ctx, t, servers.Kafka(t))
 	w.expired = true

@@ -15,6 +15,7 @@ import (
 // that is gone, and at the end all is there once. The compaction recounts the
 // rules of closed dates: a difference would end it with 1.
 func TestUpkeepBesideIngest(t *testing.T) {
+	t.Parallel()
 	seed := seed(t)
 	rounds := 5
 	if long() {

@@ -117,6 +117,7 @@ func cleanedMeanwhile(ctx context.Context, w *world) {
 
 // Case 9 and 10: the old owner finishes late. One process a time advances R.
 func TestZombies(t *testing.T) {
+	t.Parallel()
 	seed := seed(t)
 	binary := lake(t)
 	for name, s := range map[string]scene{
@@ -134,6 +135,7 @@ func TestZombies(t *testing.T) {
 // Case 10, with an open transaction: the owner sleeps before it commits its
 // answers, the next one delivers them.
 func TestZombieInATransaction(t *testing.T) {
+	t.Parallel()
 	ctx := limited(t, 2*time.Minute)
 	w := newWorld(t, servers.Kafka(t), lake(t), seed(t), partitions)
 	w.feed(ctx, 2000)
@@ -153,6 +155,7 @@ func TestZombieInATransaction(t *testing.T) {
 // Case 11: two processes at once on one pipeline that nothing divides, as two
 // machines: each takeover ends the other's, and exactly one advances R.
 func TestTwoOwners(t *testing.T) {
+	t.Parallel()
 	seed := seed(t)
 	random := rand.New(rand.NewPCG(seed, 4))
 	ctx := limited(t, 2*time.Minute)
@@ -188,6 +191,7 @@ func TestTwoOwners(t *testing.T) {
 // other one takes its partitions over and goes on; the first wakes up and
 // finishes late. It is fenced, begins anew and shares again.
 func TestRebalanceInMidCommit(t *testing.T) {
+	t.Parallel()
 	seed := seed(t)
 	ctx := limited(t, 3*time.Minute)
 	w := newWorld(t, quickKafka(t), lake(t), seed, partitions)
