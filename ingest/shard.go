@@ -140,6 +140,8 @@ func (s *shard) takeRows(ctx context.Context, d *decoded) error {
 		}
 		defer keyed.rows.Batch.Release()
 	}
+	table.CountNulls(d.rows)
+	table.CountNulls(keyed.rows.Batch)
 	group, writing := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, t := range s.tallies {
