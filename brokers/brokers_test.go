@@ -13,6 +13,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/big"
 	"net"
@@ -75,6 +76,17 @@ func TestSASL(t *testing.T) {
 	require.ErrorIs(t, err, ErrRefused, "no login")
 	require.ErrorContains(t, err, "does the cluster want sasl: or tls:?")
 	require.NotContains(t, logged.String(), canary)
+}
+
+// What may pass by itself is worth a retry; what a broker says of a request is not.
+func TestExplainBrokerErrors(t *testing.T) {
+	c := Config{Brokers: []string{"b:1"}}
+	for _, passing := range []error{kerr.UnknownServerError, kerr.NotLeaderForPartition, io.EOF, context.DeadlineExceeded} {
+		require.ErrorIs(t, c.Explain(fmt.Errorf("commit transaction: %w", passing)), ErrUnreachable)
+	}
+	for _, lasting := range []error{kerr.MessageTooLarge, kerr.InvalidRequest, context.Canceled} {
+		require.NotErrorIs(t, c.Explain(lasting), ErrUnreachable)
+	}
 }
 
 func TestSecretsDoNotPrint(t *testing.T) {

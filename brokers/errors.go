@@ -85,5 +85,6 @@ func refusal(err error) bool {
 func unreachable(err error) bool {
 	var network net.Error
 	return errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.EOF) ||
-		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || kgo.IsRetryableBrokerErr(err) || kerr.IsRetriable(err)
+		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || kgo.IsRetryableBrokerErr(err) || kerr.IsRetriable(err) ||
+		errors.Is(err, kerr.UnknownServerError) // the broker failed at the request; the next may pass
 }
