@@ -118,7 +118,28 @@ func (s *shard) take(ctx context.Context, d *decoded) error {
 	return s.advanceRules()
 }
 
+// takeRows writes a batch's rows and, at the same time, has the rules count them.
+// Either may be the slower one; both are too slow to wait for one another.
 func (s *shard) takeRows(ctx context.Context, d *decoded) error {
+	if len(s.tallies) == 0 {
+		return s.writeRows(ctx, d)
+	}
+	table.CountNulls(d.rows)
+	written := make(chan error, 1)
+	go func() { written <- s.writeRows(ctx, d) }()
+	err := s.countRows(d)
+	return errors.Join(err, <-written)
+}
+
+func (s *shard) writeRows(ctx context.Context, d *decoded) error {
+	if err := s.p.rows.Write(ctx, d.rows); err != nil {
+		return fmt.Errorf("write rows of %s: %w", d.source.Partition, err)
+	}
+	return nil
+}
+
+// countRows has the rules take a batch's rows.
+func (s *shard) countRows(d *decoded) error {
 	p := s.p
 	var marks []int64
 	if s.mark != nil {
@@ -127,8 +148,12 @@ func (s *shard) takeRows(ctx context.Context, d *decoded) error {
 	}
 	p.result.NullKeys += int64(d.nullKeys)
 	p.result.Ahead += int64(d.ahead)
+	var shared *tally.Where
+	if len(s.tallies) > 1 {
+		shared = &tally.Where{}
+	}
 	for i, t := range s.tallies {
-		taken := tally.Rows{Batch: d.rows, Date: d.dates, Watermark: marks}
+		taken := tally.Rows{Batch: d.rows, Date: d.dates, Watermark: marks, Where: shared}
 		at := func(row int) int { return row }
 		if d.nullKeys > 0 && p.Rules[i].Plan.Grouped {
 			keyed, err := d.keyed(marks, p.Mem)
@@ -151,13 +176,7 @@ func (s *shard) takeRows(ctx context.Context, d *decoded) error {
 			p.result.RuleFails++
 		}
 	}
-	if err := s.checkMemory(); err != nil {
-		return err
-	}
-	if err := p.rows.Write(ctx, d.rows); err != nil {
-		return fmt.Errorf("write rows of %s: %w", d.source.Partition, err)
-	}
-	return nil
+	return s.checkMemory()
 }
 
 // checkMemory bounds the state of all shards that this process has.

@@ -206,7 +206,7 @@ func (w *Writer) append(ctx context.Context, batch arrow.RecordBatch, touched []
 		}
 		return nil
 	}
-	countNulls(batch)
+	CountNulls(batch)
 	var g errgroup.Group
 	var next atomic.Int64
 	for range workers {
@@ -225,9 +225,9 @@ func (w *Writer) append(ctx context.Context, batch arrow.RecordBatch, touched []
 	return g.Wait()
 }
 
-// countNulls makes the arrays count their nulls now: they do it when first asked
-// and keep the number, which is a race among goroutines.
-func countNulls(batch arrow.RecordBatch) {
+// CountNulls makes the arrays of a batch count their nulls now: they do it when
+// first asked and keep the number, which is a race among goroutines that read it.
+func CountNulls(batch arrow.RecordBatch) {
 	var walk func(arr arrow.Array)
 	walk = func(arr arrow.Array) {
 		arr.NullN()
