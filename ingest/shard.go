@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"lake/load"
 	"lake/rules/tally"
@@ -121,61 +118,60 @@ func (s *shard) take(ctx context.Context, d *decoded) error {
 	return s.advanceRules()
 }
 
-// takeRows gives the rows to the rules and to the writer. None of them waits for
-// another: each has its own state and only reads the rows.
+// takeRows writes a batch's rows and, at the same time, has the rules count them.
+// Either may be the slower one; both are too slow to wait for one another.
 func (s *shard) takeRows(ctx context.Context, d *decoded) error {
+	if len(s.tallies) == 0 {
+		return s.writeRows(ctx, d)
+	}
+	table.CountNulls(d.rows)
+	written := make(chan error, 1)
+	go func() { written <- s.writeRows(ctx, d) }()
+	err := s.countRows(d)
+	return errors.Join(err, <-written)
+}
+
+func (s *shard) writeRows(ctx context.Context, d *decoded) error {
+	if err := s.p.rows.Write(ctx, d.rows); err != nil {
+		return fmt.Errorf("write rows of %s: %w", d.source.Partition, err)
+	}
+	return nil
+}
+
+// countRows has the rules take a batch's rows.
+func (s *shard) countRows(d *decoded) error {
 	p := s.p
-	all := tally.Rows{Batch: d.rows, Date: d.dates}
+	var marks []int64
 	if s.mark != nil {
 		s.marks = s.mark.rows(d.source.Partition, d.marks, s.marks[:0])
-		all.Watermark = s.marks
+		marks = s.marks
 	}
 	p.result.NullKeys += int64(d.nullKeys)
 	p.result.Ahead += int64(d.ahead)
-	keyed := keyedRows{rows: all} // what rules that group are given
-	if d.nullKeys > 0 {
-		var err error
-		if keyed, err = d.keyed(s.marks, p.Mem); err != nil {
-			return fmt.Errorf("leave out rows whose key is NULL: %w", err)
-		}
-		defer keyed.rows.Batch.Release()
-	}
-	table.CountNulls(d.rows)
-	table.CountNulls(keyed.rows.Batch)
-	group, writing := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i, t := range s.tallies {
-		group.Go(func() error {
-			rows := all
-			if p.Rules[i].Plan.Grouped {
-				rows = keyed.rows
-			}
-			if err := t.Add(rows); err != nil {
-				return fmt.Errorf("rule %s: %w", p.Rules[i].Name, err)
-			}
-			return nil
-		})
-	}
-	group.Go(func() error {
-		if err := p.rows.Write(writing, d.rows); err != nil {
-			return fmt.Errorf("write rows of %s: %w", d.source.Partition, err)
-		}
-		return nil
-	})
-	if err := group.Wait(); err != nil {
-		return err
+	var shared *tally.Where
+	if len(s.tallies) > 1 {
+		shared = &tally.Where{}
 	}
 	for i, t := range s.tallies {
+		taken := tally.Rows{Batch: d.rows, Date: d.dates, Watermark: marks, Where: shared}
+		at := func(row int) int { return row }
+		if d.nullKeys > 0 && p.Rules[i].Plan.Grouped {
+			keyed, err := d.keyed(marks, p.Mem)
+			if err != nil {
+				return fmt.Errorf("rule %s: leave out rows whose key is NULL: %w", p.Rules[i].Name, err)
+			}
+			defer keyed.rows.Batch.Release()
+			taken, at = keyed.rows, func(row int) int { return keyed.at[row] }
+		}
+		if err := t.Add(taken); err != nil {
+			return fmt.Errorf("rule %s: %w", p.Rules[i].Name, err)
+		}
 		for _, f := range t.RowFailures() {
-			row := f.Row
-			if p.Rules[i].Plan.Grouped && keyed.at != nil {
-				row = keyed.at[row]
-			}
 			when := int64(noTime)
 			if d.times != nil {
-				when = d.times[row]
+				when = d.times[at(f.Row)]
 			}
-			s.addLetters([]Letter{{Partition: d.source.Partition, Offset: d.offsets[row], Time: when, Stage: StageRule,
+			s.addLetters([]Letter{{Partition: d.source.Partition, Offset: d.offsets[at(f.Row)], Time: when, Stage: StageRule,
 				Reason: p.Rules[i].Name + ": " + f.Reason}})
 			p.result.RuleFails++
 		}

@@ -34,8 +34,8 @@ func newCompact(a *app) *cobra.Command {
 		Use:   "compact JOB",
 		Short: "rewrite small files into few large ones",
 		Long: `Compact plans which files of each partition become fewer, prints the plan, and
-rewrites them, small partitions together in one commit. Readers and a running
-ingest are not disturbed. On the rows that it reads anyway it counts the rules of closed dates
+rewrites them, small partitions together in one commit. Readers and a running ingest are not
+disturbed. On the rows that it reads anyway it counts the rules of closed dates
 again and reports where the stream's answer differs (exit 1).
 
 --expire drops snapshots older than compact.snapshots and deletes the files that

@@ -29,7 +29,7 @@ func (t *Tally) add(rows Rows) error {
 	}
 	t.failures = t.failures[:0]
 	var err error
-	if t.selected, err = t.filter(rows.Batch, t.selected[:0]); err != nil {
+	if t.selected, err = t.where(rows, t.selected[:0]); err != nil {
 		return err
 	}
 	if !t.plan.Grouped {
@@ -53,6 +53,27 @@ func (t *Tally) add(rows Rows) error {
 	t.seq += int64(n)
 	slices.SortStableFunc(t.failures, func(a, b rules.Failure) int { return a.Row - b.Row })
 	return err
+}
+
+// where is filter, with a look at what another rule found.
+func (t *Tally) where(rows Rows, dst []int32) ([]int32, error) {
+	if rows.Where == nil || t.plan.Filter == nil {
+		return t.filter(rows.Batch, dst)
+	}
+	text := t.plan.Filter.String()
+	if s, ok := rows.Where.found[text]; ok {
+		t.failures = append(t.failures, s.failures...)
+		return append(dst, s.rows...), nil
+	}
+	dst, err := t.filter(rows.Batch, dst)
+	if err != nil {
+		return dst, err
+	}
+	if rows.Where.found == nil {
+		rows.Where.found = map[string]selection{}
+	}
+	rows.Where.found[text] = selection{rows: slices.Clone(dst), failures: slices.Clone(t.failures)}
+	return dst, nil
 }
 
 // filter appends to dst the rows that satisfy WHERE.

@@ -71,6 +71,20 @@ type Rows struct {
 	// Watermark is the shard's watermark before each row is taken, µs since 1970,
 	// math.MinInt64 where there is none yet; nil: only Advance closes windows.
 	Watermark []int64
+	// Where is what the rules before found for the same batch; nil: nobody shares.
+	Where *Where
+}
+
+// Where keeps which rows of a batch satisfy a WHERE, so that rules of one source
+// that have the same one evaluate it once. It is one batch's and one goroutine's;
+// the zero value is ready.
+type Where struct {
+	found map[string]selection // by the condition's text
+}
+
+type selection struct {
+	rows     []int32
+	failures []rules.Failure
 }
 
 // Answers are a rule's answers since the last call. The caller releases them.
