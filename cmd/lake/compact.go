@@ -178,7 +178,7 @@ const minSnapshots = 100
 func printPlan(w io.Writer, p compact.Plan) {
 	files, bytes := p.Rewrites()
 	if len(p.Groups) == 0 {
-		fmt.Fprintf(w, "nothing to compact: %s files, %s\n", formatCount(int64(p.Files)), formatBytes(p.Bytes))
+		fmt.Fprintf(w, "nothing to compact: %s, %s\n", formatCounted(int64(p.Files), "file"), formatBytes(p.Bytes))
 		return
 	}
 	g := newGrid("partition", "files", "rows", "bytes", "become").numbers(1, 2, 3, 4)
@@ -190,7 +190,7 @@ func printPlan(w io.Writer, p compact.Plan) {
 		g.add(name, formatCount(int64(len(group.Files))), formatCount(group.Rows), formatBytes(group.Bytes), formatCount(int64(group.Outputs)))
 	}
 	g.print(w)
-	fmt.Fprintf(w, "%s of %s files, %s\n", formatCount(int64(files)), formatCount(int64(p.Files)), formatBytes(bytes))
+	fmt.Fprintf(w, "%s of %s, %s\n", formatCount(int64(files)), formatCounted(int64(p.Files), "file"), formatBytes(bytes))
 }
 
 func printCompact(w io.Writer, out compactResult) {
@@ -198,7 +198,7 @@ func printCompact(w io.Writer, out compactResult) {
 		return
 	}
 	if out.Groups > 0 {
-		fmt.Fprintf(w, "%s: %s files became %s, %s rows, %s became %s (%.1f s)\n", out.Table, formatCount(int64(out.FilesIn)), formatCount(int64(out.FilesOut)),
+		fmt.Fprintf(w, "%s: %s became %s, %s rows, %s became %s (%.1f s)\n", out.Table, formatCounted(int64(out.FilesIn), "file"), formatCount(int64(out.FilesOut)),
 			formatCount(out.Rows), formatBytes(out.BytesIn), formatBytes(out.BytesOut), out.Seconds)
 	}
 	if out.Recounted > 0 {
@@ -212,6 +212,6 @@ func printCompact(w io.Writer, out compactResult) {
 		fmt.Fprintf(w, "  %s %s: %s\n", d.Rule, d.Date, d.Reason)
 	}
 	if out.Expired > 0 || out.Deleted > 0 {
-		fmt.Fprintf(w, "expired %d snapshots, deleted %d files\n", out.Expired, out.Deleted)
+		fmt.Fprintf(w, "expired %s, deleted %s\n", formatCounted(int64(out.Expired), "snapshot"), formatCounted(int64(out.Deleted), "file"))
 	}
 }

@@ -238,7 +238,7 @@ func (d *demo) loadAll(ctx context.Context) error {
 		return err
 	}
 	for _, t := range result.Targets {
-		d.say("%s: loaded %s rows in %d partitions", t.Target, formatCount(t.Rows), t.Loaded)
+		d.say("%s: loaded %s rows in %s", t.Target, formatCount(t.Rows), formatCounted(int64(t.Loaded), "partition"))
 	}
 	return nil
 }

@@ -169,14 +169,14 @@ func printIngest(w io.Writer, r *resolved, out ingestResult) {
 	if out.Seconds > 0 && run.Records > 0 {
 		rate = fmt.Sprintf(", %s records/s", formatCount(int64(float64(run.Records)/out.Elapsed.Seconds())))
 	}
-	fmt.Fprintf(w, "%s: %s records in = %s rows landed + %s dead letters (%s commits, %.1f s%s)\n", r.Table.Name.Value,
-		formatCount(run.Records), formatCount(run.Rows), formatCount(run.DeadLetters), formatCount(run.Commits), out.Elapsed.Seconds(), rate)
+	fmt.Fprintf(w, "%s: %s records in = %s rows landed + %s dead letters (%s, %.1f s%s)\n", r.Table.Name.Value,
+		formatCount(run.Records), formatCount(run.Rows), formatCount(run.DeadLetters), formatCounted(run.Commits, "commit"), out.Elapsed.Seconds(), rate)
 	for _, rule := range r.rules {
 		late := ""
 		if n := out.Late[rule.Name]; n > 0 {
-			late = fmt.Sprintf(", %s late records left out", formatCount(n))
+			late = fmt.Sprintf(", %s left out", formatCounted(n, "late record"))
 		}
-		fmt.Fprintf(w, "  rule %s: %s answers%s\n", rule.Name, formatCount(out.Answers[rule.Name]), late)
+		fmt.Fprintf(w, "  rule %s: %s%s\n", rule.Name, formatCounted(out.Answers[rule.Name], "answer"), late)
 	}
 	if run.DeadLetters > 0 {
 		fmt.Fprintf(w, "  see them: lake dlq show %s\n", r.Path)

@@ -187,7 +187,7 @@ func printStatus(w io.Writer, s statusResult) {
 	if s.Watermark != "" {
 		fmt.Fprintf(w, "  watermark     %s\n", s.Watermark)
 	}
-	fmt.Fprintf(w, "  table         %s files (%s small), %s, %s snapshots\n", formatCount(int64(s.Files)), formatCount(int64(s.SmallFiles)), formatBytes(s.Bytes), formatCount(int64(s.Snapshots)))
+	fmt.Fprintf(w, "  table         %s (%s small), %s, %s\n", formatCounted(int64(s.Files), "file"), formatCount(int64(s.SmallFiles)), formatBytes(s.Bytes), formatCounted(int64(s.Snapshots), "snapshot"))
 	if s.LagError != "" {
 		fmt.Fprintf(w, "  lag           unknown: %s\n", s.LagError)
 	}
