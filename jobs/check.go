@@ -88,6 +88,9 @@ func (d *document) check(j *Job, top Pos) {
 	d.positive("commit.max_records", j.Commit.MaxRecords > 0)
 	d.positive("commit.max_bytes", j.Commit.MaxBytes > 0)
 	d.positive("compact.snapshots", j.Compact.Snapshots.Duration > 0)
+	if at, ok := d.places["compact.max_snapshots"]; ok && j.Compact.MaxSnapshots < 100 {
+		d.add(at, "the newest hundred are always kept", "compact.max_snapshots: 100 or more expected, not %d", j.Compact.MaxSnapshots)
+	}
 	if at, ok := d.places["compact.min_files"]; ok && j.Compact.MinFiles < 2 {
 		d.add(at, "one file cannot be made fewer", "compact.min_files: 2 or more expected, not %d", j.Compact.MinFiles)
 	}

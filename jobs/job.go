@@ -71,8 +71,11 @@ type Commit struct {
 // Compact says how the table is kept in shape by a run that follows its source.
 type Compact struct {
 	Auto      bool     `yaml:"auto"`      // default true
-	Snapshots Duration `yaml:"snapshots"` // how long snapshots are kept; default 24h
-	MinFiles  int64    `yaml:"min_files"` // small files of a partition that are worth a rewrite; default 5
+	Snapshots Duration `yaml:"snapshots"` // how long snapshots are kept, the newest hundred always; default 24h
+	// MaxSnapshots bounds them where a job commits often: each commit reads and
+	// writes the list of them. Default 500.
+	MaxSnapshots int64 `yaml:"max_snapshots"`
+	MinFiles     int64 `yaml:"min_files"` // small files of a partition that are worth a rewrite; default 5
 }
 
 // Rule is a query with when and whither it answers.
@@ -94,7 +97,7 @@ func defaults() *Job {
 	return &Job{
 		Time:       Time{IdleAfter: Duration{Duration: 30 * time.Second}, MaxFuture: Duration{Duration: 24 * time.Hour}},
 		Commit:     Commit{Interval: Duration{Duration: 10 * time.Second}},
-		Compact:    Compact{Auto: true, Snapshots: Duration{Duration: 24 * time.Hour}, MinFiles: 5},
+		Compact:    Compact{Auto: true, Snapshots: Duration{Duration: 24 * time.Hour}, MaxSnapshots: 500, MinFiles: 5},
 		DeadLetter: DeadLetter{MaxRatio: 0.01},
 	}
 }

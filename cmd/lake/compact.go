@@ -21,7 +21,8 @@ type compactOptions struct {
 	dryRun  bool
 	noRules bool
 	expire  bool
-	grace   time.Duration
+	clean   bool          // with expire: also delete what nothing refers to
+	grace   time.Duration // of clean
 }
 
 // orphanGrace is how old a file must be before the clean-up takes it for
@@ -38,12 +39,16 @@ rewrites them, small partitions together in one commit. Readers and a running in
 disturbed. On the rows that it reads anyway it counts the rules of closed dates
 again and reports where the stream's answer differs (exit 1).
 
---expire drops snapshots older than compact.snapshots and deletes the files that
-no snapshot needs any more; files that nothing refers to go after --grace.`,
+--expire drops snapshots older than compact.snapshots, or more than
+compact.max_snapshots, and deletes the files that nothing refers to any more once
+they are older than --grace.`,
 		Example: `  lake compact jobs/nobroker.yaml --dry-run
   lake compact jobs/nobroker.yaml --from 2021-11-30 --to 2021-12-01 --expire`,
 		Args: oneJob,
-		RunE: func(cmd *cobra.Command, args []string) error { return a.runCompact(cmd.Context(), args[0], o) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.clean = o.expire
+			return a.runCompact(cmd.Context(), args[0], o)
+		},
 	}
 	f := cmd.Flags()
 	o.dates.flags(f)
@@ -126,7 +131,7 @@ func (a *app) compact(ctx context.Context, r *resolved, o compactOptions, show f
 		return out, err
 	}
 	if o.expire {
-		if err := a.expire(ctx, r, t.Table, o.grace, &out); err != nil {
+		if err := a.expire(ctx, r, t.Table, o, &out); err != nil {
 			return out, err
 		}
 	}
@@ -157,14 +162,16 @@ func (a *app) addStreams(ctx context.Context, r *resolved, t *table.Table, run *
 }
 
 // expire drops old snapshots, then what nothing refers to any more.
-func (a *app) expire(ctx context.Context, r *resolved, t *table.Table, grace time.Duration, out *compactResult) error {
-	keep := r.Compact.Snapshots.Duration
-	expired, err := t.Expire(ctx, time.Now().Add(-keep), minSnapshots)
+func (a *app) expire(ctx context.Context, r *resolved, t *table.Table, o compactOptions, out *compactResult) error {
+	expired, err := t.Expire(ctx, table.Keep{Age: r.Compact.Snapshots.Duration, Least: minSnapshots, Most: int(r.Compact.MaxSnapshots)})
 	if err != nil {
 		return fmt.Errorf("expire snapshots of %s: %w", t.Name(), err)
 	}
 	out.Expired = expired
-	deleted, err := t.Clean(ctx, grace)
+	if !o.clean {
+		return nil
+	}
+	deleted, err := t.Clean(ctx, o.grace)
 	if err != nil {
 		return fmt.Errorf("clean up %s: %w", t.Name(), err)
 	}
