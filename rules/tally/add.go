@@ -227,106 +227,8 @@ func firstReasons(failures []rules.Failure) map[int]string {
 	return reasons
 }
 
-// split gives each selected row to the table of its window and date, and counts
-// those that are late.
-func (t *Tally) split(selected []int32, times *column, rows Rows) {
-	byDate := t.rule.Scope == Partition
-	if times == nil && !byDate {
-		if len(selected) > 0 {
-			t.give(t.table(span{}), selected)
-			t.countMatched(selected, rows, span{})
-		}
-		return
-	}
-	var (
-		known bool    // whether what follows holds for the row before
-		at    stretch // its window
-		s     span    // its table
-		end   int64   // of that
-		tb    *table  // nil: not looked up yet
-		from  int     // where the run of rows of this table begins
-	)
-	flush := func(to int) {
-		if run := selected[from:to]; len(run) > 0 {
-			if tb == nil {
-				tb = t.table(s)
-			}
-			t.give(tb, run)
-			t.countMatched(run, rows, s)
-		}
-		from = to
-	}
-	for i, row := range selected {
-		same := known && (!byDate || rows.Date[row] == s.date)
-		if same && times != nil {
-			if times.null(row) {
-				same = s.null
-			} else {
-				same = !s.null && times.ints[row] >= at.from && times.ints[row] < at.to
-			}
-		}
-		if !same {
-			flush(i)
-			tb, known, s = nil, true, span{}
-			if byDate {
-				s.date = rows.Date[row]
-			}
-			if times != nil && times.null(row) {
-				s.null = true
-			} else if times != nil {
-				ts := times.ints[row]
-				if ts < minTimestamp || ts > maxTimestamp {
-					t.failures = append(t.failures, rules.Failure{Row: int(row), Reason: "the window's time is outside the years 1 to 9999"})
-					known, from = false, i+1
-					continue
-				}
-				at = t.stretchOf(ts)
-				s.start = at.start
-			}
-			end = t.endOf(s, at)
-		}
-		clock := t.clock
-		if rows.Watermark != nil {
-			clock = max(clock, rows.Watermark[row])
-		}
-		if end != never && end <= clock {
-			flush(i)
-			from = i + 1
-			t.late++
-			t.countLate(row, rows, s)
-		}
-	}
-	flush(len(selected))
-}
-
-// countMatched counts rows of a span that are added.
-func (t *Tally) countMatched(run []int32, rows Rows, s span) {
-	t.matched += int64(len(run))
-	if rows.Date != nil {
-		t.stats.countMatched(rows.Date, run)
-	} else if date, ok := t.windowDate(s); ok {
-		t.stats.of(date).Matched += int64(len(run))
-	}
-}
-
-func (t *Tally) countLate(row int32, rows Rows, s span) {
-	if rows.Date != nil {
-		t.stats.of(rows.Date[row]).Late++
-	} else if date, ok := t.windowDate(s); ok {
-		t.stats.of(date).Late++
-	}
-}
-
-// windowDate is the UTC date on which a window starts.
-func (t *Tally) windowDate(s span) (int32, bool) {
-	if t.plan.Window == nil || s.null {
-		return 0, false
-	}
-	if t.plan.Window.Kind == rules.Day {
-		return int32(s.start), true
-	}
-	return int32(floorDiv(s.start, microsPerDay)), true
-}
+// reserved bounds the groups for which a new table makes room at once.
+const reserved = 256
 
 // fold resolves the groups of the rows that the tables were given and folds the
 // arguments into them.
@@ -339,8 +241,11 @@ func (t *Tally) fold(args []*column) error {
 	free := t.groups
 	for _, tb := range t.active {
 		tb.groups, free = free[:len(tb.rows):len(tb.rows)], free[len(tb.rows):]
+		if tb.index.len() == 0 {
+			tb.index.reserve(min(len(tb.rows)/2, reserved))
+		}
 		tb.index.resolve(&t.keys, tb.rows, tb.groups)
-		tb.grow(t.rule.Emit)
+		tb.grow()
 		t.touch(tb)
 	}
 	if t.rule.Emit == OnCross {

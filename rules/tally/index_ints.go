@@ -12,43 +12,46 @@ type intGroups struct {
 	slots shards[intSlot]
 	keys  []int64 // by group
 	null  int32   // the group of NULL
-	seed  uint64
 }
 
 type intSlot struct {
-	key   int64
-	group int32 // noGroup: empty
+	key    int64
+	number int32 // of the group, and one; 0: empty
 }
 
 func newIntGroups(seed uint64) *intGroups {
-	x := &intGroups{null: noGroup, seed: seed}
-	x.slots = newShards(intSlot{group: noGroup}, func(s *intSlot) (uint64, bool) { return x.home(s.key), s.group != noGroup })
-	return x
+	return &intGroups{null: noGroup, slots: newShards(seed, (*intSlot).hash)}
 }
 
-func (x *intGroups) home(key int64) uint64 {
-	hi, lo := bits.Mul64(uint64(key)^x.seed, 0x9E3779B97F4A7C15)
+func (s *intSlot) hash(seed uint64) (uint64, bool) { return hashInt(s.key, seed), s.number != 0 }
+
+func hashInt(key int64, seed uint64) uint64 {
+	hi, lo := bits.Mul64(uint64(key)^seed, 0x9E3779B97F4A7C15)
 	return hi ^ lo
 }
 
-func (x *intGroups) find(key int64) int32 {
-	hash := x.home(key)
+func (x *intGroups) find(key int64) int32 { return x.findHash(key, hashInt(key, x.slots.seed)) }
+
+func (x *intGroups) findHash(key int64, hash uint64) int32 {
 	sh := x.slots.of(hash)
 	slots := sh.slots
 	for i := hash; ; i++ {
-		i &= uint64(len(slots) - 1)
-		s := &slots[i]
-		if s.group == noGroup {
-			group := int32(len(x.keys))
+		s := &slots[i&uint64(len(slots)-1)]
+		if s.number == 0 {
 			x.keys = append(x.keys, key)
-			*s = intSlot{key: key, group: group}
+			*s = intSlot{key: key, number: int32(len(x.keys))}
 			x.slots.added(sh)
-			return group
+			return int32(len(x.keys)) - 1
 		}
 		if s.key == key {
-			return s.group
+			return s.number - 1
 		}
 	}
+}
+
+func (x *intGroups) reset() {
+	x.slots.reset()
+	x.keys, x.null = x.keys[:0], noGroup
 }
 
 func (x *intGroups) findNull() int32 {
@@ -78,16 +81,17 @@ func (x *intGroups) resolve(keys *keyBatch, rows, groups []int32) {
 // the first slot that is looked at.
 func (x *intGroups) resolveInts(keys []int64, rows, groups []int32) {
 	groups = groups[:len(rows)]
+	seed := x.slots.seed
 	for i, row := range rows {
 		key := keys[row]
-		hash := x.home(key)
+		hash := hashInt(key, seed)
 		slots := x.slots.of(hash).slots
 		s := &slots[hash&uint64(len(slots)-1)]
-		if s.key == key && s.group != noGroup {
-			groups[i] = s.group
+		if s.key == key && s.number != 0 {
+			groups[i] = s.number - 1
 			continue
 		}
-		groups[i] = x.find(key)
+		groups[i] = x.findHash(key, hash)
 	}
 }
 

@@ -136,6 +136,7 @@ type Tally struct {
 	selected []int32
 	groups   []int32
 	parted   []int32
+	splitter splitter
 	days     dayCache
 	dateEnds map[int32]int64
 }
@@ -152,12 +153,13 @@ type state struct {
 	stats   ledger
 	serial  uint64   // checkpoints written
 	extents []extent // of the slices of those that a restore needs, the last one's at the end
-	bytes   int64    // of the tables, the retired ones too
+	bytes   int64    // of the tables, the retired and spare ones too
 	members int      // values held by COUNT(DISTINCT)
 
-	touched []ref    // on_change: groups touched since the last Answers, in order
-	seq     int64    // rows taken since then: the order of touches
-	retired []*table // closed since then
+	seq     int64    // rows taken since the last Answers: the order of touches
+	retired []*table // on_change: closed since then, with groups that have to answer
+	spare   []*table // closed ones, empty, for windows to come
+	spared  int64    // their bytes
 	changed []*table // tables with groups that the last checkpoint lacks
 }
 
@@ -245,11 +247,14 @@ func (t *Tally) Groups() int {
 // While a hash table grows, its old and new form exist side by side; that and
 // the batch at hand are not counted.
 func (t *Tally) Bytes() int64 {
-	return t.bytes + t.outbox.bytes + int64(cap(t.touched))*24 + int64(len(t.stats.dates))*64
+	return t.bytes + t.outbox.bytes + int64(len(t.stats.dates))*64
 }
 
 // checkSize compares what is held with the bounds.
 func (t *Tally) checkSize() error {
+	if t.opts.MaxBytes > 0 && t.Bytes() > t.opts.MaxBytes {
+		t.dropSpare()
+	}
 	const mend = "raise --memory, let the query group by a window so that old groups leave, or run the rule on an engine"
 	if b := t.Bytes(); t.opts.MaxBytes > 0 && b > t.opts.MaxBytes {
 		return fmt.Errorf("rule %s: %d groups take %d bytes, more than the %d allowed; %s: %w",
