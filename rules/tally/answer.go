@@ -23,7 +23,7 @@ func (t *Tally) Answers() (Answers, error) {
 	}
 	t.seq = 0
 	for _, tb := range t.retired {
-		t.recycle(tb)
+		t.recycle(tb, t.bytes/2)
 	}
 	clear(t.retired)
 	t.retired = t.retired[:0]
@@ -219,10 +219,11 @@ func (t *Tally) closeTables(due func(*table) bool) error {
 		return nil
 	}
 	slices.SortFunc(closing, func(a, b *table) int { return cmp.Or(cmp.Compare(a.end, b.end), a.span.compare(b.span)) })
-	var refs []ref
+	refs := t.refs[:0]
 	flush := func() error {
 		err := t.answerClosed(refs)
-		refs = refs[:0]
+		clear(refs) // lets go of tables
+		t.refs, refs = refs[:0], refs[:0]
 		return err
 	}
 	for _, tb := range closing {
@@ -248,8 +249,9 @@ func (t *Tally) closeTables(due func(*table) bool) error {
 	}
 	closed := func(tb *table) bool { return tb.closed }
 	t.order, t.changed = slices.DeleteFunc(t.order, closed), slices.DeleteFunc(t.changed, closed)
+	most := (t.bytes - t.spared) / 4 * 3
 	for _, tb := range closing {
-		t.drop(tb)
+		t.drop(tb, most)
 	}
 	t.splitter.era++
 	return nil
@@ -364,22 +366,64 @@ func (t *Tally) final() (Answers, error) {
 	}
 	box := newOutbox(t)
 	defer box.release()
-	for _, tb := range tables {
-		refs := tb.refs()
-		slices.SortFunc(refs, func(a, b ref) int { return tb.index.compare(a.group, b.group) })
-		for chunk := range slices.Chunk(refs, groupsAtOnce) {
-			j, err := t.judgeGroups(chunk)
-			if err != nil {
-				return Answers{}, err
-			}
-			err = t.answerHolding(j, box, func(arrow.RecordBatch, []int32) error { return nil })
-			j.release()
-			if err != nil {
-				return Answers{}, err
-			}
+	refs, err := t.holding(tables)
+	if err != nil {
+		return Answers{}, err
+	}
+	for chunk := range slices.Chunk(refs, groupsAtOnce) {
+		j, err := t.judgeGroups(chunk)
+		if err != nil {
+			return Answers{}, err
+		}
+		err = t.answerHolding(j, box, func(arrow.RecordBatch, []int32) error { return nil })
+		j.release()
+		if err != nil {
+			return Answers{}, err
 		}
 	}
 	return box.take()
+}
+
+// holding lists the groups that satisfy HAVING, or fail to, by table and then by
+// key. They are found in the order in which they lie, and only these are sorted.
+func (t *Tally) holding(tables []*table) (found []ref, err error) {
+	flush := func(refs []ref) error {
+		j, err := t.judgeGroups(refs)
+		if err != nil {
+			return err
+		}
+		defer j.release()
+		for i, r := range refs {
+			if _, failed := j.failed[i]; failed || j.holds[i] {
+				found = append(found, r)
+			}
+		}
+		clear(refs) // lets go of tables
+		return nil
+	}
+	refs := t.refs[:0]
+	for _, tb := range tables {
+		for g := range int32(tb.index.len()) {
+			if refs = append(refs, ref{table: tb, group: g}); len(refs) == groupsAtOnce {
+				if err := flush(refs); err != nil {
+					return nil, err
+				}
+				refs = refs[:0]
+			}
+		}
+	}
+	if err := flush(refs); err != nil {
+		return nil, err
+	}
+	t.refs = refs[:0]
+	for from, to := 0, 0; from < len(found); from = to {
+		tb := found[from].table
+		for to < len(found) && found[to].table == tb {
+			to++
+		}
+		slices.SortFunc(found[from:to], func(a, b ref) int { return tb.index.compare(a.group, b.group) })
+	}
+	return found, nil
 }
 
 // settle makes the flags of all groups what they are for the rule's HAVING and

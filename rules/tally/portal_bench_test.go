@@ -115,13 +115,15 @@ func benchPortal(b *testing.B, ruled []Rule, batches []Rows) {
 	b.ResetTimer()
 	for range b.N {
 		var tallies []*Tally
+		var shared Where
 		for _, rule := range ruled {
 			tally, err := New(rule, Options{})
 			require.NoError(b, err)
 			tallies = append(tallies, tally)
 		}
 		for i, rows := range batches {
-			rows.Where = &Where{}
+			shared.Reset()
+			rows.Where = &shared
 			for _, each := range tallies {
 				if err := each.Add(rows); err != nil {
 					b.Fatal(err)

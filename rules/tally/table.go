@@ -190,7 +190,7 @@ func (t *Tally) measure(tb *table) {
 
 // drop takes a table out of the state. What on_change still has to answer of
 // it stays until Answers.
-func (t *Tally) drop(tb *table) {
+func (t *Tally) drop(tb *table, most int64) {
 	delete(t.tables, tb.span)
 	t.members -= tb.members
 	tb.touched = slices.DeleteFunc(tb.touched, func(touched touch) bool { return tb.flags[touched.group]&flagTouched == 0 })
@@ -198,18 +198,18 @@ func (t *Tally) drop(tb *table) {
 		t.retired = append(t.retired, tb)
 		return
 	}
-	t.recycle(tb)
+	t.recycle(tb, most)
 }
 
 // spareSize bounds the tables that are used again: to fill a large one takes
 // longer than to make it.
 const spareSize = 64 << 10
 
-// recycle lets go of a table, or empties it for a window to come. What is spare
-// is never more than what is in use.
-func (t *Tally) recycle(tb *table) {
+// recycle lets go of a table, or empties it for a window to come; of spare ones
+// there are at most so many bytes.
+func (t *Tally) recycle(tb *table, most int64) {
 	t.bytes -= tb.size
-	if tb.size > spareSize || t.spared+tb.size > t.bytes-t.spared {
+	if tb.size > spareSize || t.spared+tb.size > most {
 		return
 	}
 	tb.index.reset()
