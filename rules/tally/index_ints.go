@@ -77,22 +77,54 @@ func (x *intGroups) resolve(keys *keyBatch, rows, groups []int32) {
 	}
 }
 
-// resolveInts is find in a loop that the compiler makes tight: most keys are in
-// the first slot that is looked at.
+// resolveInts is find in a loop that the compiler makes tight.
 func (x *intGroups) resolveInts(keys []int64, rows, groups []int32) {
 	groups = groups[:len(rows)]
 	seed := x.slots.seed
-	for i, row := range rows {
+	done := 0
+	for done < len(rows) && len(x.slots.parts) == 1 {
+		done += x.resolveSmall(keys, rows[done:], groups[done:])
+	}
+	for i, row := range rows[done:] {
 		key := keys[row]
 		hash := hashInt(key, seed)
 		slots := x.slots.of(hash).slots
 		s := &slots[hash&uint64(len(slots)-1)]
-		if s.key == key && s.number != 0 {
+		if s.key == key && s.number != 0 { // as most are
+			groups[done+i] = s.number - 1
+			continue
+		}
+		groups[done+i] = x.findHash(key, hash)
+	}
+}
+
+// resolveSmall is resolveInts of one shard, up to and including the row at which
+// it grows. It returns how many rows that were.
+func (x *intGroups) resolveSmall(keys []int64, rows, groups []int32) int {
+	groups = groups[:len(rows)]
+	seed, sh := x.slots.seed, &x.slots.parts[0]
+	slots := sh.slots
+	for i, row := range rows {
+		key := keys[row]
+		at := hashInt(key, seed)
+		s := &slots[at&uint64(len(slots)-1)]
+		for s.key != key && s.number != 0 {
+			at++
+			s = &slots[at&uint64(len(slots)-1)]
+		}
+		if s.number != 0 {
 			groups[i] = s.number - 1
 			continue
 		}
-		groups[i] = x.findHash(key, hash)
+		groups[i] = int32(len(x.keys))
+		x.keys = append(x.keys, key)
+		*s = intSlot{key: key, number: int32(len(x.keys))}
+		if sh.filled++; sh.filled > sh.limit {
+			x.slots.enlarge(sh)
+			return i + 1
+		}
 	}
+	return len(rows)
 }
 
 func (x *intGroups) len() int { return len(x.keys) }

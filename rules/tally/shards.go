@@ -42,9 +42,13 @@ func (t *shards[S]) of(hash uint64) *shard[S] { return &t.parts[hash>>t.shift] }
 
 // added notes that an empty slot of the shard was taken.
 func (t *shards[S]) added(sh *shard[S]) {
-	if sh.filled++; sh.filled <= sh.limit {
-		return
+	if sh.filled++; sh.filled > sh.limit {
+		t.enlarge(sh)
 	}
+}
+
+// enlarge makes a full shard larger.
+func (t *shards[S]) enlarge(sh *shard[S]) {
 	if len(t.parts) == 1 && len(sh.slots) == splitSlots {
 		old := sh.slots
 		t.make(1<<shardBits, len(old)*2>>shardBits)
