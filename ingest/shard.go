@@ -30,7 +30,8 @@ type shard struct {
 
 	pending pending
 	marks   []int64 // scratch
-	advance int64   // watermark that the rules have seen
+	where   tally.Where
+	advance int64 // watermark that the rules have seen
 }
 
 func (p *pipeline) newShard(name string) *shard {
@@ -148,12 +149,9 @@ func (s *shard) countRows(d *decoded) error {
 	}
 	p.result.NullKeys += int64(d.nullKeys)
 	p.result.Ahead += int64(d.ahead)
-	var shared *tally.Where
-	if len(s.tallies) > 1 {
-		shared = &tally.Where{}
-	}
+	s.where.Reset()
 	for i, t := range s.tallies {
-		taken := tally.Rows{Batch: d.rows, Date: d.dates, Watermark: marks, Where: shared}
+		taken := tally.Rows{Batch: d.rows, Date: d.dates, Watermark: marks, Where: &s.where}
 		at := func(row int) int { return row }
 		if d.nullKeys > 0 && p.Rules[i].Plan.Grouped {
 			keyed, err := d.keyed(marks, p.Mem)
