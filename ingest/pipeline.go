@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -136,11 +137,17 @@ func (e *TooManyBad) Error() string {
 }
 
 // Changed says that the job differs from what its table was filled with.
-type Changed struct{ What, Was, Is string }
+type Changed struct {
+	What, Was, Is string
+	Mend          string // "": another name and table, or back
+}
 
 const theSource = "the source"
 
 func (e *Changed) Error() string {
+	if e.Mend != "" {
+		return fmt.Sprintf("%s was %s and is now %s: %s", e.What, e.Was, e.Is, e.Mend)
+	}
 	mend := "give the job another name and table, or change it back"
 	if e.What == theSource {
 		mend += "; a topic that was made anew is read on with --reset-offsets"
@@ -239,6 +246,9 @@ func (p *pipeline) session(ctx context.Context, stop <-chan struct{}) (err error
 	defer func() { err = errors.Join(err, p.source.Close()) }()
 	if p.Keys != nil {
 		p.shared = p.source.(Shared)
+		keys := *p.Keys // a session's own
+		keys.partitions = &atomic.Int32{}
+		p.Keys = &keys
 	}
 	if err := p.open(ctx); err != nil {
 		return err
