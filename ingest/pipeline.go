@@ -83,7 +83,11 @@ type Config struct {
 	MaxBadRatio float64
 	// Retry tells an error after which a new session is worth a try; nil: none is.
 	// Sessions that end without a commit are tried for Patience.
-	Retry         func(error) bool
+	Retry func(error) bool
+	// StandBy is asked first, of the error that ended a session: where another
+	// process has the job by now it waits until that one is gone, and reports that a
+	// new session may begin. nil: nobody waits. Its own error ends the run, too.
+	StandBy       func(error) (again bool, err error)
 	Patience      time.Duration
 	Reset         string // move the source's offsets there before reading: earliest, latest, …; "": no
 	Backfill      bool   // a new or changed rule emits answers for the past
@@ -211,6 +215,17 @@ func Run(ctx context.Context, cfg Config, stop <-chan struct{}) (Result, error) 
 		err := p.session(ctx, stop)
 		if run.run.Commits > commits {
 			try = 1
+		}
+		if err != nil && cfg.StandBy != nil {
+			again, failed := cfg.StandBy(err)
+			if failed != nil {
+				return run.finish(), errors.Join(err, failed)
+			}
+			if again {
+				cfg.Reset, run.committed, try = p.Reset, time.Now(), 0
+				run.result.Sessions++
+				continue
+			}
 		}
 		if err == nil || cfg.Retry == nil || !cfg.Retry(err) || time.Since(run.committed) > cfg.Patience {
 			return run.finish(), err
