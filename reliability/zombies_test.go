@@ -3,8 +3,8 @@ package reliability
 import (
 	"context"
 	"fmt"
-	"strings"
 	"math/rand/v2"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
