@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/compute"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/apache/iceberg-go"
 	"github.com/google/uuid"
@@ -21,6 +24,8 @@ import (
 type Stream struct {
 	Rule  tally.Rule
 	Stats map[int32]tally.DateStats
+	// Keys are columns whose NULL leaves a row out of the rule, as in the stream; nil: none.
+	Keys []string
 }
 
 // Options are how a plan is executed.
@@ -56,6 +61,7 @@ type Result struct {
 	Skipped     int          `json:"skipped,omitempty"`   // groups whose files changed since the plan
 	Recounted   int          `json:"recounted,omitempty"` // rules times dates
 	Late        int64        `json:"late,omitempty"`      // rows that the stream left out of closed windows
+	NullKeys    int64        `json:"null_keys,omitempty"` // rows that stream and recount left out, once a rule
 	Differences []Difference `json:"differences,omitempty"`
 }
 
@@ -138,6 +144,7 @@ func (r *Result) commit(ctx context.Context, t *table.Table, snapshot int64, don
 		}
 		r.Recounted += w.recount.Recounted
 		r.Late += w.recount.Late
+		r.NullKeys += w.recount.NullKeys
 		r.Differences = append(r.Differences, w.recount.Differences...)
 	}
 	return nil
@@ -198,8 +205,10 @@ func hasDeletes(g Group) bool {
 // recount answers the rules again over the rows of one closed date.
 type recount struct {
 	date    int32
+	mem     memory.Allocator
 	streams []Stream
 	tallies []*tally.Tally
+	nulls   []int64 // rows that each left out
 }
 
 // newRecount counts where the group is all of a closed date; else nothing.
@@ -209,7 +218,7 @@ func newRecount(g Group, o Options) (*recount, error) {
 	if !ok || !g.Whole || date >= o.Closed {
 		return c, nil
 	}
-	c.date = date
+	c.date, c.mem, c.nulls = date, o.Mem, make([]int64, len(o.Streams))
 	for _, s := range o.Streams {
 		t, err := tally.New(s.Rule, tally.Options{Mem: o.Mem, MaxBytes: o.MemoryBytes / 2})
 		if err != nil {
@@ -235,12 +244,42 @@ func (c *recount) add(batch arrow.RecordBatch) error {
 		dates[i] = c.date
 	}
 	for i, t := range c.tallies {
-		if err := t.Add(tally.Rows{Batch: batch, Date: dates}); err != nil {
+		rows, err := c.keyed(batch, c.streams[i].Keys)
+		if err == nil {
+			c.nulls[i] += batch.NumRows() - rows.NumRows()
+			err = t.Add(tally.Rows{Batch: rows, Date: dates[:rows.NumRows()]})
+			rows.Release()
+		}
+		if err != nil {
 			return fmt.Errorf("recount rule %s: %w", c.streams[i].Rule.Name, err)
 		}
 		t.RowFailures()
 	}
 	return nil
+}
+
+// keyed are the rows that have no NULL in keys. The caller releases them.
+func (c *recount) keyed(batch arrow.RecordBatch, keys []string) (arrow.RecordBatch, error) {
+	var nullable []arrow.Array
+	for _, name := range keys {
+		for _, i := range batch.Schema().FieldIndices(name) {
+			if column := batch.Column(i); column.NullN() > 0 {
+				nullable = append(nullable, column)
+			}
+		}
+	}
+	if len(nullable) == 0 {
+		batch.Retain()
+		return batch, nil
+	}
+	keep := array.NewBooleanBuilder(c.mem)
+	defer keep.Release()
+	for row := range int(batch.NumRows()) {
+		keep.Append(!slices.ContainsFunc(nullable, func(a arrow.Array) bool { return a.IsNull(row) }))
+	}
+	mask := keep.NewArray()
+	defer mask.Release()
+	return compute.FilterRecordBatch(compute.WithAllocator(context.Background(), c.mem), batch, mask, compute.DefaultFilterOptions())
 }
 
 // compare sets the recount beside what the stream said. Rows that came too late
@@ -258,6 +297,7 @@ func (c *recount) compare(r *Result) error {
 		}
 		r.Recounted++
 		r.Late += stream.Late
+		r.NullKeys += c.nulls[i]
 		if stream.Late > 0 {
 			continue
 		}

@@ -133,7 +133,10 @@ type rig struct {
 	folder  string
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t *testing.T) *rig { return newRigOf(t, true) }
+
+// newRigOf is a rig whose users may be NULL where they are not required.
+func newRigOf(t *testing.T, required bool) *rig {
 	t.Cleanup(func() { goleak.VerifyNone(t) })
 	folder := t.TempDir()
 	catalog, err := table.OpenCatalog(t.Context(), table.CatalogConfig{Warehouse: folder})
@@ -145,6 +148,7 @@ func newRig(t *testing.T) *rig {
 	r := &rig{t: t, catalog: catalog, mem: memory.NewCheckedAllocator(memory.DefaultAllocator), folder: folder}
 	t.Cleanup(func() { r.mem.AssertSize(t, 0) })
 	r.columns = schemas.Schema{Fields: []schemas.Field{kind("user", schemas.Int64), kind("ts", schemas.Timestamp)}}
+	r.columns.Fields[0].Required = required
 	r.made = []schemas.Field{kind("dt", schemas.Date)}
 	_, err = catalog.Create(t.Context(), "x.events", table.Definition{
 		Schema:      schemas.Schema{Fields: slices.Concat(r.columns.Fields, r.made)},

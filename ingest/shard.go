@@ -26,7 +26,9 @@ type shard struct {
 	tallies []*tally.Tally
 	sinks   []load.Sink // as Config.Sinks
 	letters []Letter
-	anew    bool // the rules' state does not fit the rows: it is rebuilt from them
+	anew    bool  // the rules' state does not fit the rows: it is rebuilt from them
+	unknown []int // rules, by place, whose state the last commit does not have
+	astray  bool  // a row since the last commit is not where its key's hash says
 
 	pending pending
 	marks   []int64 // scratch
@@ -92,6 +94,7 @@ func (s *shard) take(ctx context.Context, d *decoded) error {
 		}
 		s.offsets[d.source.Partition] = d.source.Position
 	}
+	s.astray = s.astray || d.astray
 	rows := int64(0)
 	if d.rows != nil && d.rows.NumRows() > 0 {
 		rows = d.rows.NumRows()

@@ -155,7 +155,11 @@ func (a *app) addStreams(ctx context.Context, r *resolved, t *table.Table, run *
 	}
 	for _, rule := range state.Rules {
 		if rule.Stats != nil {
-			run.Streams = append(run.Streams, compact.Stream{Rule: rule.Rule, Stats: rule.Stats})
+			stream := compact.Stream{Rule: rule.Rule, Stats: rule.Stats}
+			if r.keys != nil && rule.Plan.Grouped {
+				stream.Keys = r.keys.Names
+			}
+			run.Streams = append(run.Streams, stream)
 		}
 	}
 	return nil
@@ -212,6 +216,9 @@ func printCompact(w io.Writer, out compactResult) {
 		fmt.Fprintf(w, "rules counted again on closed dates: %d, %d differ", out.Recounted, len(out.Differences))
 		if out.Late > 0 {
 			fmt.Fprintf(w, " (%s late records are in the table and not in the stream's answers)", formatCount(out.Late))
+		}
+		if out.NullKeys > 0 {
+			fmt.Fprintf(w, " (rows whose key is NULL are left out, as in the stream: %s)", formatCount(out.NullKeys))
 		}
 		fmt.Fprintln(w)
 	}

@@ -122,7 +122,11 @@ func (a *app) ingest(ctx context.Context, r *resolved, o ingestOptions) (result 
 	if err != nil {
 		return result, err
 	}
-	defer func() { err = errors.Join(err, held.Close()) }()
+	defer func() {
+		if held != nil {
+			err = errors.Join(err, held.Close())
+		}
+	}()
 	cfg, closeAll, err := a.pipeline(hard, r, o)
 	if err != nil {
 		return result, err
@@ -144,6 +148,23 @@ func (a *app) ingest(ctx context.Context, r *resolved, o ingestOptions) (result 
 			a.upkeep(caring, r, upkeepEvery)
 		}()
 		defer func() { stopCaring(); <-done }()
+	}
+	if o.standby && r.keys == nil {
+		cfg.StandBy = func(lost error) (bool, error) {
+			if exitCode(lost) != exitHeld {
+				return false, nil
+			}
+			a.log.Info("another run took the job over; standing by", "job", r.Name.Value)
+			err := held.Close() // it may be worth nothing: the other one did not see it
+			held = nil
+			if err == nil {
+				held, err = a.hold(polite, r, true)
+			}
+			if err == nil {
+				err = quiet(polite, cfg.Table, r.Name.Value, max(quietTime, 3*cfg.Interval))
+			}
+			return err == nil, err
+		}
 	}
 	progress := a.newProgress(r)
 	cfg.Progress, cfg.ProgressEvery = progress.show, progress.every

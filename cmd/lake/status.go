@@ -25,7 +25,7 @@ func newStatus(a *app) *cobra.Command {
 		Long: `Status reads where a job stands from its table: the offsets of its source and how
 far they lag behind, the last commit, snapshots, small files, the state of its
 rules and its dead letters. It changes nothing and disturbs no run. Without a
-job it lists what fills the warehouse of --warehouse.`,
+job it lists what fills the tables of --warehouse or --catalog.`,
 		Example: "  lake status jobs/nobroker.yaml",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
