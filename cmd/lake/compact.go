@@ -106,26 +106,26 @@ func (a *app) compact(ctx context.Context, r *resolved, o compactOptions, show f
 	if filter.From, filter.To, err = o.dates.parse(r.zone); err != nil {
 		return out, err
 	}
-	current, ok := t.Current()
-	if !ok {
+	if _, ok := t.Current(); !ok {
 		return out, nil
 	}
-	filter.Snapshot = current.ID
-	files, err := t.Files(ctx, filter)
+	plan, err := r.plan(ctx, t.Table, filter)
 	if err != nil {
 		return out, err
 	}
-	plan := compact.Make(current.ID, files, r.policy())
+	run := compact.Options{Mem: memory.DefaultAllocator, MemoryBytes: int64(a.flags.memory) / 2, TargetBytes: r.policy().TargetBytes, Log: a.log, Closed: math.MinInt32}
+	if !o.dryRun && !o.noRules && len(r.rules) > 0 && len(plan.Groups) > 0 {
+		if err := a.addStreams(ctx, r, t.Table, &run); err != nil {
+			return out, err
+		}
+		if plan, err = r.plan(ctx, t.Table, filter); err != nil { // of the table that the streams' state is of
+			return out, err
+		}
+	}
 	out.Planned = len(plan.Groups)
 	show(plan)
 	if o.dryRun {
 		return out, nil
-	}
-	run := compact.Options{Mem: memory.DefaultAllocator, MemoryBytes: int64(a.flags.memory) / 2, TargetBytes: r.policy().TargetBytes, Log: a.log, Closed: math.MinInt32}
-	if !o.noRules && len(r.rules) > 0 {
-		if err := a.addStreams(ctx, r, t.Table, &run); err != nil {
-			return out, err
-		}
 	}
 	if out.Result, err = compact.Run(ctx, t.Table, plan, run); err != nil {
 		return out, err
@@ -137,6 +137,20 @@ func (a *app) compact(ctx context.Context, r *resolved, o compactOptions, show f
 	}
 	out.Seconds = seconds(time.Since(started))
 	return out, nil
+}
+
+// plan is what of the table's newest snapshot is worth a rewrite.
+func (r *resolved) plan(ctx context.Context, t *table.Table, filter table.FileFilter) (compact.Plan, error) {
+	current, ok := t.Current()
+	if !ok {
+		return compact.Plan{}, nil
+	}
+	filter.Snapshot = current.ID
+	files, err := t.Files(ctx, filter)
+	if err != nil {
+		return compact.Plan{}, err
+	}
+	return compact.Make(current.ID, files, r.policy()), nil
 }
 
 // policy is what of the job's table is worth a rewrite.
