@@ -30,6 +30,7 @@ const (
 	OnCross  Emit = iota // once a group (and window), at the record with which HAVING first holds
 	OnChange             // at Answers: a group that satisfies HAVING and whose answer changed
 	OnClose              // when the watermark closes the window
+	OnDemand             // at Final only; no job says so
 )
 
 // Scope says what an aggregate without a window covers.
@@ -273,7 +274,7 @@ func (t *Tally) Groups() int {
 // While a hash table grows, its old and new form exist side by side; that and
 // the batch at hand are not counted.
 func (t *Tally) Bytes() int64 {
-	return t.bytes + t.outbox.bytes + int64(len(t.stats.dates))*64
+	return t.bytes + t.outbox.bytes + int64(cap(t.refs))*24 + int64(len(t.stats.dates))*64
 }
 
 // checkSize compares what is held with the bounds.
@@ -300,6 +301,8 @@ func (e Emit) String() string {
 		return "on_change"
 	case OnClose:
 		return "on_close"
+	case OnDemand:
+		return "on_demand"
 	default:
 		return "on_cross"
 	}
