@@ -62,7 +62,7 @@ func (w *world) both(ctx context.Context, kill bool) {
 	w.untilRows(ctx, int64(w.good()))
 	for _, n := range crew {
 		n.signal(syscall.SIGTERM)
-		w.ends(ctx, n, exit0)
+		w.ends(ctx, n, exit0, killed) // before it listens, where it has just begun
 	}
 }
 

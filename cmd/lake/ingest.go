@@ -43,7 +43,12 @@ ends by printing that records in = rows landed + dead letters.
 A Kafka job runs in one process or, where no rule groups or each groups by the
 source's partitioned_by, in as many as you start: the consumer group divides the
 partitions among them, or CLOUD_RUN_TASK_INDEX and CLOUD_RUN_TASK_COUNT do.
-Otherwise a second run ends with 75, or waits with --standby.
+Otherwise a second run ends with 75, or waits with --standby; so does a run that
+another one took the job from.
+
+A new or changed rule is counted from the table's rows. Where partitions are shared
+that takes that each row lies where Kafka's usual partitioner (murmur2) puts its key,
+which is checked as rows are read; otherwise the rule is refused (78).
 
 Ingest stops rather than guess when the topic was made anew, when its offsets are
 gone, or when the table was rolled back. --reset-offsets is the way on: rows that
