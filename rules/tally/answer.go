@@ -253,7 +253,7 @@ func (t *Tally) closeTables(due func(*table) bool) error {
 	for _, tb := range closing {
 		t.drop(tb, most)
 	}
-	t.splitter.era++
+	clear(t.splitter.spots) // which would hold on to the tables
 	return nil
 }
 

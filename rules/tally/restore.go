@@ -20,7 +20,7 @@ import (
 func (t *Tally) Restore(parts ...[]byte) error {
 	before := t.state
 	t.state = newState()
-	t.splitter.era++ // what it remembers is of the state before
+	clear(t.splitter.spots) // which are of the state before
 	if err := t.restore(parts); err != nil {
 		t.state = before
 		return fmt.Errorf("restore rule %s: %w", t.rule.Name, err)

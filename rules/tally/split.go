@@ -11,8 +11,7 @@ import (
 // of some sixty windows in turn, so a row finds its window by a look at a spot,
 // and the rows of a table are brought together by a counting sort.
 type splitter struct {
-	spots  []spot // by the number of the window
-	era    uint64 // spots of others are void: tables have closed since
+	spots  []spot // by the number of the window; cleared where tables leave
 	rate   float64
 	kept   []int32 // rows that are not late
 	turns  []int32 // of these: the place of the table in active
@@ -27,7 +26,6 @@ type spot struct {
 	span     span
 	end      int64  // the watermark that closes the span
 	table    *table // nil: no row came that is not late
-	era      uint64
 }
 
 const spotsKept = 1024
@@ -67,7 +65,7 @@ func (t *Tally) split(selected []int32, times *column, rows Rows) {
 		}
 		// The number is only where to look: that it is rounded does no harm.
 		at := &sp.spots[(uint64(int64(float64(ts)*sp.rate))+uint64(uint32(date)))%spotsKept]
-		if at.era != sp.era+1 || ts < at.from || ts >= at.to || at.span.date != date || at.span.null != null {
+		if ts < at.from || ts >= at.to || at.span.date != date || at.span.null != null {
 			if !t.locate(at, ts, times != nil, null, date) {
 				t.failures = append(t.failures, rules.Failure{Row: int(row), Reason: "the window's time is outside the years 1 to 9999"})
 				continue
@@ -109,7 +107,7 @@ func (t *Tally) locate(at *spot, ts int64, windowed, null bool, date int32) bool
 		window = t.stretchOf(ts)
 		s.start = window.start
 	}
-	*at = spot{from: window.from, to: window.to, span: s, end: t.endOf(s, window), table: t.tables[s], era: t.splitter.era + 1}
+	*at = spot{from: window.from, to: window.to, span: s, end: t.endOf(s, window), table: t.tables[s]}
 	return true
 }
 

@@ -156,3 +156,16 @@ func withoutKeys(answers []string) []string {
 	}
 	return out
 }
+
+// TestRestoreForgetsTheTablesBefore goes on after Restore in a window that the
+// Tally has just had rows of.
+func TestRestoreForgetsTheTablesBefore(t *testing.T) {
+	tally := newTally(t, byMinute(OnClose, 1), Options{})
+	ts := at("2021-11-30T00:00:30Z")
+	give(t, tally, repeat(3, 7, ts)...)
+	part, _ := tally.Checkpoint(nil)
+	give(t, tally, repeat(5, 7, ts)...)
+	require.NoError(t, tally.Restore(part))
+	give(t, tally, repeat(1, 7, ts)...)
+	require.Equal(t, []string{"7 7 1638230400000000 4"}, finals(t, tally))
+}
