@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -93,7 +94,8 @@ func (l *lines) Close() error { return nil }
 
 // recorder is a sink that remembers; it fails where failing says so.
 type recorder struct {
-	got     []string // "seq rule column=value …"
+	mu      sync.Mutex // shards deliver at the same time
+	got     []string   // "seq rule column=value …"
 	failing bool
 	closed  bool // Open fails
 }
@@ -115,7 +117,10 @@ func (r *recorder) Deliver(_ context.Context, d load.Delivery) error {
 			return err
 		}
 		for row := range int(a.Rows.NumRows()) {
-			r.got = append(r.got, fmt.Sprintf("%d %s %s", d.Seq, a.Rule, w.AppendRow(nil, a.Rows, row)))
+			line := fmt.Sprintf("%d %s %s", d.Seq, a.Rule, w.AppendRow(nil, a.Rows, row))
+			r.mu.Lock()
+			r.got = append(r.got, line)
+			r.mu.Unlock()
 		}
 	}
 	return nil
