@@ -154,6 +154,10 @@ func (d *document) checkTable(j *Job, top Pos) {
 	if _, said := d.places["table.partition_by"]; !said && j.Time.Field.Given() {
 		j.Table.PartitionBy = []Text{{Value: dateColumn, Written: dateColumn, Pos: j.Time.Field.Pos}}
 	}
+	d.positive("table.retain", j.Table.Retain.Duration > 0)
+	if at, ok := d.places["table.retain"]; ok && !slices.ContainsFunc(j.Table.PartitionBy, func(p Text) bool { return p.Value == dateColumn }) {
+		d.add(at, "partition_by: [dt], with time: {field: …}", "table.retain: whole dates are dropped, and the table is not partitioned by dt")
+	}
 }
 
 func (d *document) tableName(name Text) {

@@ -55,9 +55,10 @@ type Time struct {
 
 // Table is where rows land.
 type Table struct {
-	Name        Text   `yaml:"name"`         // namespace.table
-	Location    Text   `yaml:"location"`     // URI or path; "" is inside the warehouse
-	PartitionBy []Text `yaml:"partition_by"` // dt, a column, hour(ts), bucket(16, user_id); default dt where there is an event time
+	Name        Text     `yaml:"name"`         // namespace.table
+	Location    Text     `yaml:"location"`     // URI or path; "" is inside the warehouse
+	PartitionBy []Text   `yaml:"partition_by"` // dt, a column, hour(ts), bucket(16, user_id); default dt where there is an event time
+	Retain      Duration `yaml:"retain"`       // dates that are wholly older are dropped by lake compact --expire; 0: none ever
 }
 
 // Commit says when a run commits: whichever comes first. A run that ends with
