@@ -14,6 +14,7 @@ import (
 	icebergtable "github.com/apache/iceberg-go/table"
 
 	"lake/schemas"
+	"lake/storage"
 )
 
 // DateColumn is the column that lake makes of an event's time: its local date.
@@ -148,7 +149,7 @@ func (t *Table) newFile(s *state, task icebergtable.FileScanTask, paths map[int3
 		p = &partitionPaths{spec: spec, record: spec.PartitionType(s.ice.Schema()), schema: s.ice.Schema()}
 		paths[f.SpecID()] = p
 	}
-	path, err := t.catalog.fs.Path(f.FilePath())
+	path, err := storage.Path(t.catalog.fs, f.FilePath())
 	if err != nil {
 		return File{}, err
 	}
