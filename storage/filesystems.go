@@ -155,3 +155,12 @@ func (f *Filesystems) Path(uri string) (string, error) {
 	}
 	return Path(files, uri)
 }
+
+// WriterBytes implements WriterSizer.
+func (f *Filesystems) WriterBytes(uri string) int64 {
+	files, err := f.Of(context.Background(), uri)
+	if err != nil {
+		return 0 // the writer will say so
+	}
+	return WriterBytes(files, uri)
+}
