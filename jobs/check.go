@@ -84,6 +84,7 @@ func (d *document) check(j *Job, top Pos) {
 	d.checkTime(j)
 	d.checkTable(j, top)
 	d.checkColumns(j)
+	d.oneOf(&j.Publish.Format, "publish.format", "parquet", "csv", "jsonl")
 	d.positive("commit.interval", j.Commit.Interval.Duration > 0)
 	d.positive("commit.max_records", j.Commit.MaxRecords > 0)
 	d.positive("commit.max_bytes", j.Commit.MaxBytes > 0)

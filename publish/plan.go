@@ -31,8 +31,8 @@ type Place struct {
 	URI  string
 }
 
-// CheckPlace refuses a folder that lies within one of the places, or holds one.
-func CheckPlace(files storage.FS, folder string, places []Place) error {
+// checkPlace refuses a folder that lies within one of the places, or holds one.
+func checkPlace(files storage.FS, folder string, places []Place) error {
 	own, err := storage.Path(files, folder)
 	if err != nil {
 		return err
@@ -86,6 +86,9 @@ type found struct {
 func Make(ctx context.Context, t *table.Table, snapshot int64, date int32, files []table.File, o Options) (Plan, error) {
 	folder, err := storage.Join(o.To, o.Layout.Folder(date))
 	if err != nil {
+		return Plan{}, err
+	}
+	if err := checkPlace(o.FS, folder, o.Occupied); err != nil {
 		return Plan{}, err
 	}
 	p := Plan{Date: date, Folder: folder, snapshot: snapshot, files: files, content: content(files, columnsOf(t, o.Layout), o)}

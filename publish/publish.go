@@ -50,6 +50,7 @@ type Options struct {
 	Zone        *time.Location // of timestamps in CSV and JSON lines
 	TargetBytes int64          // a file that reaches this size is completed
 	MemoryBytes int64          // budget of the rows being written, not encoded
+	Occupied    []Place        // folders of tables, checkpoints: a date's folder overlaps with none
 	Now         func() time.Time
 }
 

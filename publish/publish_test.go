@@ -357,7 +357,7 @@ func TestRefused(t *testing.T) {
 
 	location := w.table.Location()
 	for folder, overlaps := range map[string]bool{location: true, location + "/data": true, filepath.Dir(strings.TrimPrefix(location, "file://")): true, location + "_2": false, w.options.To: false} {
-		err := CheckPlace(w.table.FS(), folder, []Place{{What: "table shop.events", URI: location}})
+		err := checkPlace(w.table.FS(), folder, []Place{{What: "table shop.events", URI: location}})
 		require.Equal(t, overlaps, err != nil, folder)
 	}
 }

@@ -113,6 +113,7 @@ func (a *app) resolve(job *jobs.Job, p *problems) *resolved {
 	r.resolveKeys(p)
 	r.sinks = resolveSinks(r, p)
 	r.loads = resolveLoads(r, p)
+	r.resolvePublish(p)
 	return r
 }
 
