@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Opener makes a scheme's filesystem. ctx bounds the opening only.
@@ -163,4 +164,13 @@ func (f *Filesystems) WriterBytes(uri string) int64 {
 		return 0 // the writer will say so
 	}
 	return WriterBytes(files, uri)
+}
+
+// Sweep implements Sweeper.
+func (f *Filesystems) Sweep(ctx context.Context, uri string, before time.Time) error {
+	files, err := f.Of(ctx, uri)
+	if err != nil {
+		return err
+	}
+	return Sweep(ctx, files, uri, before)
 }

@@ -109,6 +109,21 @@ type Classed interface {
 	WithClass(class string) FS
 }
 
+// Sweeper is an FS whose writers may leave something behind that List does not
+// show, where their process is killed.
+type Sweeper interface {
+	// Sweep drops what writers below a folder left that began before a moment.
+	Sweep(ctx context.Context, uri string, before time.Time) error
+}
+
+// Sweep drops it where the FS is a Sweeper.
+func Sweep(ctx context.Context, files FS, uri string, before time.Time) error {
+	if s, ok := files.(Sweeper); ok {
+		return s.Sweep(ctx, uri, before)
+	}
+	return nil
+}
+
 // ReadFile reads a file whole. It is for files that are known to be small.
 func ReadFile(ctx context.Context, files FS, uri string) ([]byte, error) {
 	f, err := files.Open(ctx, uri)

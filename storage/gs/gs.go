@@ -25,7 +25,9 @@ import (
 
 // Limits of a request. A request that may be repeated is, until its time is over.
 const (
-	callTime  = 2 * time.Minute // of metadata, a read of some megabytes, a small object
+	callTime  = 2 * time.Minute  // of metadata, a small object
+	readTime  = 40 * time.Second // of one try to read some megabytes
+	reads     = 4                // tries
 	dropTime  = 30 * time.Second
 	chunkTime = 90 * time.Second // of one chunk of a large object, with its repeats
 	attempts  = 10
@@ -41,20 +43,20 @@ type Options struct {
 	PartBytes int
 	// Class is the storage class of new objects; "" is the bucket's own.
 	Class string
-	// HTTP is the client to be used, without credentials; nil is the default one.
-	HTTP *http.Client
 }
 
 // FS is Google Cloud Storage. Many goroutines may use it.
 type FS struct {
 	client *gcs.Client
 	opts   Options
+	idle   func() // closes idle connections
 }
 
 var _ interface {
 	storage.FS
 	storage.Pather
 	storage.WriterSizer
+	storage.Classed
 	io.Closer
 } = (*FS)(nil)
 
@@ -65,25 +67,27 @@ func Open(ctx context.Context, o Options) (*FS, error) {
 	}
 	const unit = 256 << 10
 	o.PartBytes = (o.PartBytes + unit - 1) / unit * unit
-	client, err := newClient(ctx, o)
+	client, idle, err := newClient(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reach Google Cloud Storage: %w; hint: gcloud auth application-default login, or GOOGLE_APPLICATION_CREDENTIALS=key.json", err)
 	}
 	// Every name is created once, so all that lake does may be repeated.
 	client.SetRetry(gcs.WithBackoff(backoff), gcs.WithMaxAttempts(attempts), gcs.WithMaxRetryDuration(callTime), gcs.WithPolicy(gcs.RetryAlways))
-	return &FS{client: client, opts: o}, nil
+	return &FS{client: client, opts: o, idle: idle}, nil
 }
 
-// WithClass is the same filesystem, whose new objects have a storage class.
+// WithClass implements storage.Classed.
 func (f *FS) WithClass(class string) storage.FS {
 	o := f.opts
 	o.Class = strings.ToUpper(class)
-	return &FS{client: f.client, opts: o}
+	return &FS{client: f.client, opts: o, idle: f.idle}
 }
 
 // Close ends the client's idle connections.
 func (f *FS) Close() error {
-	if err := f.client.Close(); err != nil {
+	err := f.client.Close()
+	f.idle()
+	if err != nil {
 		return fmt.Errorf("close Google Cloud Storage: %w", err)
 	}
 	return nil
@@ -247,15 +251,25 @@ func (f *FS) Open(ctx context.Context, uri string) (storage.File, error) {
 	}
 	same := object.Generation(r.Attrs.Generation) // what is read is one object, whatever happens to the name
 	return storage.NewRanged(ctx, uri, r.Attrs.Size, head, func(ctx context.Context, p []byte, off int64) error {
-		limited, cancel := context.WithTimeout(ctx, callTime)
-		defer cancel()
-		r, err := same.NewRangeReader(limited, off, int64(len(p)))
-		if err != nil {
-			return wrap(ctx, "read", uri, err)
+		for try := 1; ; try++ {
+			// The client repeats what is cut; this is for what comes too slowly.
+			err := read(ctx, same, p, off)
+			if err == nil || ctx.Err() != nil || try == reads || !errors.Is(err, context.DeadlineExceeded) {
+				return wrap(ctx, "read", uri, err)
+			}
 		}
-		_, err = io.ReadFull(r, p)
-		return wrap(ctx, "read", uri, errors.Join(err, r.Close()))
 	}), nil
+}
+
+func read(ctx context.Context, object *gcs.ObjectHandle, p []byte, off int64) error {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	r, err := object.NewRangeReader(ctx, off, int64(len(p)))
+	if err != nil {
+		return err
+	}
+	_, err = io.ReadFull(r, p)
+	return errors.Join(err, r.Close())
 }
 
 // castagnoli is the polynomial of the store's checksums.
