@@ -116,7 +116,9 @@ func examine(ctx context.Context, patients []patient, limit time.Duration) []che
 		all.Go(func() {
 			ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %s: %w", limit, context.DeadlineExceeded))
 			defer cancel()
-			tell := func(thing, found string, err error) { told[i] = append(told[i], newCheck(ctx, p.role, thing, found, err)) }
+			tell := func(thing, found string, err error) {
+				told[i] = append(told[i], newCheck(ctx, p.role, thing, found, err))
+			}
 			probe, closer, err := p.open(ctx)
 			if err != nil {
 				tell("", "", err)
