@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/api/googleapi"
 
 	"lake/load/duckdb"
 	"lake/table"
@@ -87,7 +89,11 @@ func (a *app) runDoctor(ctx context.Context, path string, o doctorOptions) error
 		return usageError("--limit %s: more than 0 expected", o.limit)
 	}
 	started := time.Now()
-	out := doctorResult{Command: "doctor", Job: r.Name.Value, Checks: examine(ctx, a.patients(r), o.limit)}
+	files := a.filesystems(r.folder)
+	out := doctorResult{Command: "doctor", Job: r.Name.Value, Checks: examine(ctx, a.patients(r, files), o.limit)}
+	if err := files.Close(); err != nil {
+		return err
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -163,7 +169,10 @@ func newCheck(ctx context.Context, role, thing, found string, err error) check {
 
 // mend is what a person can do where the error itself does not say it.
 func mend(err error, code int) string {
+	var google *googleapi.Error
 	switch {
+	case errors.As(err, &google) && google.Code == http.StatusNotFound: // an object is not asked for
+		return "make the bucket: gcloud storage buckets create gs://…"
 	case errors.Is(err, duckdb.ErrLocked):
 		return "close the shell or notebook that has it open; fuser FILE names it"
 	case table.IsDenied(err):

@@ -17,8 +17,9 @@ import (
 	"lake/table"
 )
 
-// patients are all that the job connects to, in the way of the data.
-func (a *app) patients(r *resolved) []patient {
+// patients are all that the job connects to, in the way of the data. files has
+// what its URIs name.
+func (a *app) patients(r *resolved, files storage.FS) []patient {
 	list := []patient{
 		{"source " + r.source.kind, func(context.Context) (prober, io.Closer, error) {
 			s, err := r.source.open(a, r, false)
@@ -30,12 +31,12 @@ func (a *app) patients(r *resolved) []patient {
 		}},
 		probing("catalog", func(ctx context.Context, tell func(thing, found string, err error)) { tell(a.probeCatalog(ctx, r)) }),
 		probing("warehouse", func(ctx context.Context, tell func(thing, found string, err error)) {
-			found, err := probeStorage(ctx, a.filesOf(r), r.warehouse)
+			found, err := probeStorage(ctx, files, r.warehouse)
 			tell(r.warehouse, found, err)
 		}),
 	}
 	if location := r.Table.Location.Value; location != "" {
-		list = append(list, a.folder(r, "table", parentOf(r.location())))
+		list = append(list, folderOf(files, "table", parentOf(r.location())))
 	}
 	for _, s := range r.sinks {
 		kind, _, _ := strings.Cut(s.name, " ")
@@ -58,7 +59,7 @@ func (a *app) patients(r *resolved) []patient {
 		if !strings.Contains(to, "://") {
 			to = r.Resolve(to)
 		}
-		list = append(list, a.folder(r, "publish", to))
+		list = append(list, folderOf(files, "publish", to))
 	}
 	return list
 }
@@ -68,10 +69,10 @@ func probing(role string, probe probeFunc) patient {
 	return patient{role, func(context.Context) (prober, io.Closer, error) { return probe, nil, nil }}
 }
 
-// folder is a folder of any storage.
-func (a *app) folder(r *resolved, role, uri string) patient {
+// folderOf is a folder of any storage.
+func folderOf(files storage.FS, role, uri string) patient {
 	return probing(role, func(ctx context.Context, tell func(thing, found string, err error)) {
-		found, err := probeStorage(ctx, a.filesOf(r), uri)
+		found, err := probeStorage(ctx, files, uri)
 		tell(uri, found, err)
 	})
 }
@@ -113,7 +114,7 @@ func (a *app) probeCatalog(ctx context.Context, r *resolved) (thing, found strin
 // probeStorage makes a file in a folder, reads it, lists it and removes it. Of a
 // local folder that is not there yet it tries the nearest one above.
 func probeStorage(ctx context.Context, files storage.FS, folder string) (found string, err error) {
-	if scheme := storage.Scheme(folder); scheme == "" || scheme == "file" {
+	if !storage.IsRemote(folder) {
 		path, err := storage.Path(files, folder)
 		if err != nil {
 			return "", err
@@ -160,6 +161,3 @@ func probeStorage(ctx context.Context, files storage.FS, folder string) (found s
 	}
 	return found, nil
 }
-
-// filesOf are the filesystems that the job's URIs are of.
-func (a *app) filesOf(r *resolved) storage.FS { return storage.Local{Root: r.warehouse} }

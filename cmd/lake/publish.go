@@ -258,7 +258,7 @@ func (a *app) publishTo(ctx context.Context, r *resolved, t *table.Table, o publ
 	if err := checkClass(to, class); err != nil {
 		return publish.Options{}, usageError("--storage-class %w", err)
 	}
-	files, err := filesOf(ctx, t.FS(), to)
+	files, err := ofScheme(ctx, t.FS(), to)
 	if err != nil {
 		return publish.Options{}, err
 	}
@@ -274,8 +274,8 @@ func (a *app) publishTo(ctx context.Context, r *resolved, t *table.Table, o publ
 		Zone: r.zone, TargetBytes: r.targetBytes(), MemoryBytes: int64(a.flags.memory) / 8, Now: time.Now}, nil
 }
 
-// filesOf is the filesystem of a URI, where there are several.
-func filesOf(ctx context.Context, files storage.FS, uri string) (storage.FS, error) {
+// ofScheme is the filesystem of a URI, where there are several.
+func ofScheme(ctx context.Context, files storage.FS, uri string) (storage.FS, error) {
 	if several, ok := files.(interface {
 		Of(ctx context.Context, uri string) (storage.FS, error)
 	}); ok {
