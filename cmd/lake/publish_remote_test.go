@@ -28,7 +28,9 @@ func classes(t *testing.T, s store) func() map[string]string {
 			response, err := http.Get("http://" + strings.TrimPrefix(s.env["STORAGE_EMULATOR_HOST"], "http://") + "/storage/v1/b/" + s.bucket + "/o?prefix=case-study/data_")
 			require.NoError(t, err)
 			defer response.Body.Close()
-			var list struct{ Items []struct{ Name, StorageClass string } }
+			var list struct {
+				Items []struct{ Name, StorageClass string }
+			}
 			require.NoError(t, json.NewDecoder(response.Body).Decode(&list))
 			found := map[string]string{}
 			for _, item := range list.Items {
