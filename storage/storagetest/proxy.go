@@ -29,13 +29,14 @@ const (
 	CutReply        // the server does it, and half of its reply comes
 	Slow            // the reply comes 300 ms later
 	faults
+	Denied // 403; no fault that passes
 )
 
 func (f Fault) String() string {
-	return [...]string{"none", "500", "503", "429", "reset", "lost reply", "cut reply", "slow"}[f]
+	return [...]string{"none", "500", "503", "429", "reset", "lost reply", "cut reply", "slow", "", "403"}[f]
 }
 
-// Faults are all but None.
+// Faults are all that pass by themselves.
 func Faults() (all []Fault) {
 	for f := None + 1; f < faults; f++ {
 		all = append(all, f)
@@ -128,12 +129,12 @@ func (p *Proxy) serve(behind http.Handler, w http.ResponseWriter, r *http.Reques
 	p.done[fault]++
 	p.mu.Unlock()
 	switch fault {
-	case Error500, Error503, Busy429:
+	case Error500, Error503, Busy429, Denied:
 		_, _ = io.Copy(io.Discard, r.Body) // or the client sees a reset
 		if fault == Busy429 {
 			w.Header().Set("Retry-After", "1")
 		}
-		w.WriteHeader(map[Fault]int{Error500: 500, Error503: 503, Busy429: 429}[fault])
+		w.WriteHeader(map[Fault]int{Error500: 500, Error503: 503, Busy429: 429, Denied: 403}[fault])
 	case Reset:
 		if c, _, err := w.(http.Hijacker).Hijack(); err == nil {
 			if tcp, ok := c.(*net.TCPConn); ok {
