@@ -2,8 +2,12 @@ package s3
 
 import (
 	"context"
+	"errors"
+	"math/rand/v2"
 	"net/http"
 	"os"
+	"strconv"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
@@ -11,6 +15,8 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/logging"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // newClient takes region, endpoint and credentials from AWS's default chain.
@@ -20,7 +26,7 @@ func newClient(ctx context.Context, o Options) (*s3.Client, func(), error) {
 		t.MaxIdleConnsPerHost = 64
 	})
 	cfg, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(transport), config.WithRetryer(newRetryer),
-		config.WithAppID("lake"))
+		config.WithAppID("lake"), config.WithLogger(logging.Nop{})) // it would write to stderr by itself
 	if err != nil {
 		return nil, nil, err
 	}
@@ -48,11 +54,32 @@ func newClient(ctx context.Context, o Options) (*s3.Client, func(), error) {
 }
 
 // newRetryer repeats as long as a call's time lasts, without the client's quota:
-// it would give up early where many requests meet one outage.
+// it would give up early where many requests meet one outage. By itself the
+// client takes 429, and a reply that is cut, for the end.
 func newRetryer() aws.Retryer {
 	return retry.NewStandard(func(s *retry.StandardOptions) {
 		s.MaxAttempts = attempts
-		s.MaxBackoff = maxBackoff
 		s.RateLimiter = ratelimit.None
+		s.Retryables = append(s.Retryables, retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
+			if passes(err) {
+				return aws.TrueTernary
+			}
+			return aws.UnknownTernary
+		}))
+		s.Backoff = retry.BackoffDelayerFunc(backoff)
 	})
+}
+
+// backoff is how long to wait before the next try: what the store asks for, else
+// twice as long each time, by chance up to that.
+func backoff(attempt int, err error) (time.Duration, error) {
+	longest := min(firstBackoff<<min(attempt, 10), maxBackoff)
+	wait := longest/2 + rand.N(longest/2)
+	var reply *smithyhttp.ResponseError
+	if errors.As(err, &reply) && reply.Response != nil {
+		if seconds, err := strconv.Atoi(reply.Response.Header.Get("Retry-After")); err == nil {
+			wait = max(wait, min(time.Duration(seconds)*time.Second, 2*maxBackoff))
+		}
+	}
+	return wait, nil
 }
