@@ -37,6 +37,9 @@ type Options struct {
 	// end lies at or before Closed (days since 1970, the first open date).
 	Streams []Stream
 	Closed  int32
+	// Dropped is the first date that the table never dropped: of older ones it
+	// does not have what the stream counted. math.MinInt32: it has all.
+	Dropped int32
 	Log     *slog.Logger
 }
 
@@ -58,10 +61,11 @@ type Result struct {
 	Rows        int64        `json:"rows"`
 	BytesIn     int64        `json:"bytes_in"`
 	BytesOut    int64        `json:"bytes_out"`
-	Skipped     int          `json:"skipped,omitempty"`   // groups whose files changed since the plan
-	Recounted   int          `json:"recounted,omitempty"` // rules times dates
-	Late        int64        `json:"late,omitempty"`      // rows that the stream left out of closed windows
-	NullKeys    int64        `json:"null_keys,omitempty"` // rows that stream and recount left out, once a rule
+	Skipped     int          `json:"skipped,omitempty"`     // groups whose files changed since the plan
+	Recounted   int          `json:"recounted,omitempty"`   // rules times dates
+	OutOfDate   int          `json:"out_of_date,omitempty"` // not recounted, rules times dates: of dates that were dropped late rows are left at most
+	Late        int64        `json:"late,omitempty"`        // rows that the stream left out of closed windows
+	NullKeys    int64        `json:"null_keys,omitempty"`   // rows that stream and recount left out, once a rule
 	Differences []Difference `json:"differences,omitempty"`
 }
 
@@ -143,6 +147,7 @@ func (r *Result) commit(ctx context.Context, t *table.Table, snapshot int64, don
 			r.BytesOut += f.FileSizeBytes()
 		}
 		r.Recounted += w.recount.Recounted
+		r.OutOfDate += w.recount.OutOfDate
 		r.Late += w.recount.Late
 		r.NullKeys += w.recount.NullKeys
 		r.Differences = append(r.Differences, w.recount.Differences...)
@@ -156,7 +161,8 @@ func write(ctx context.Context, t *table.Table, snapshot int64, g Group, o Optio
 	if err != nil {
 		return written{}, err
 	}
-	counts, err := newRecount(g, o)
+	out := written{group: g}
+	counts, err := newRecount(g, o, &out.recount)
 	if err != nil {
 		return written{}, err
 	}
@@ -183,7 +189,6 @@ func write(ctx context.Context, t *table.Table, snapshot int64, g Group, o Optio
 	if rows != g.Rows && !hasDeletes(g) {
 		return written{}, fmt.Errorf("its files hold %d rows and the manifest says %d; nothing was changed: check the table with lake tables files", rows, g.Rows)
 	}
-	out := written{group: g}
 	if err := counts.compare(&out.recount); err != nil {
 		return written{}, err
 	}
@@ -212,10 +217,14 @@ type recount struct {
 }
 
 // newRecount counts where the group is all of a closed date; else nothing.
-func newRecount(g Group, o Options) (*recount, error) {
+func newRecount(g Group, o Options, r *Result) (*recount, error) {
 	c := &recount{}
 	date, ok := g.Files[0].Date()
 	if !ok || !g.Whole || date >= o.Closed {
+		return c, nil
+	}
+	if date < o.Dropped {
+		r.OutOfDate = len(o.Streams)
 		return c, nil
 	}
 	c.date, c.mem, c.nulls = date, o.Mem, make([]int64, len(o.Streams))

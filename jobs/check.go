@@ -84,6 +84,7 @@ func (d *document) check(j *Job, top Pos) {
 	d.checkTime(j)
 	d.checkTable(j, top)
 	d.checkColumns(j)
+	d.oneOf(&j.Publish.Format, "publish.format", "parquet", "csv", "jsonl")
 	d.positive("commit.interval", j.Commit.Interval.Duration > 0)
 	d.positive("commit.max_records", j.Commit.MaxRecords > 0)
 	d.positive("commit.max_bytes", j.Commit.MaxBytes > 0)
@@ -156,6 +157,10 @@ func (d *document) checkTable(j *Job, top Pos) {
 	}
 	if _, said := d.places["table.partition_by"]; !said && j.Time.Field.Given() {
 		j.Table.PartitionBy = []Text{{Value: dateColumn, Written: dateColumn, Pos: j.Time.Field.Pos}}
+	}
+	d.positive("table.retain", j.Table.Retain.Duration > 0)
+	if at, ok := d.places["table.retain"]; ok && !slices.ContainsFunc(j.Table.PartitionBy, func(p Text) bool { return p.Value == dateColumn }) {
+		d.add(at, "partition_by: [dt], with time: {field: …}", "table.retain: whole dates are dropped, and the table is not partitioned by dt")
 	}
 }
 

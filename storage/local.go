@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -12,13 +11,7 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
-
-	"lake/faults"
 )
-
-// tempPrefix begins the names of files that are being written. A crash leaves
-// them behind; the clean-up of a table removes them with other orphans.
-const tempPrefix = ".tmp-"
 
 // Local is the local filesystem. It takes plain paths and file URIs.
 //
@@ -71,17 +64,9 @@ func (l Local) Path(uri string) (string, error) {
 
 // Create implements FS. Missing folders are made, durably.
 func (l Local) Create(ctx context.Context, uri string) (Writer, error) {
-	if err := ctx.Err(); err != nil {
+	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	w, err := l.create(uri)
-	if err != nil {
-		return nil, err
-	}
-	return w, nil
-}
-
-func (l Local) create(uri string) (*localWriter, error) {
 	name, err := l.Path(uri)
 	if err != nil {
 		return nil, err
@@ -93,21 +78,25 @@ func (l Local) create(uri string) (*localWriter, error) {
 	if err := makeFolder(folder); err != nil {
 		return nil, fmt.Errorf("create %s: %w", name, err)
 	}
-	f, err := os.OpenFile(filepath.Join(folder, tempPrefix+uuid.NewString()), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := os.OpenFile(filepath.Join(folder, TempPrefix+uuid.NewString()), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("create %s: %w", name, err)
 	}
-	return &localWriter{file: f, name: name}, nil
+	return &localWriter{ctx: ctx, file: f, name: name}, nil
 }
 
 // localWriter writes a temporary file beside the name that it gets at Close.
 type localWriter struct {
+	ctx  context.Context
 	file *os.File
 	name string
 	done bool
 }
 
 func (w *localWriter) Write(p []byte) (int, error) {
+	if w.ctx.Err() != nil {
+		return 0, fmt.Errorf("write %s: %w", w.name, context.Cause(w.ctx))
+	}
 	n, err := w.file.Write(p)
 	if err != nil {
 		return n, fmt.Errorf("write %s: %w", w.name, err)
@@ -118,6 +107,9 @@ func (w *localWriter) Write(p []byte) (int, error) {
 func (w *localWriter) Close() error {
 	if w.done {
 		return fmt.Errorf("close %s: %w", w.name, fs.ErrClosed)
+	}
+	if w.ctx.Err() != nil {
+		return errors.Join(fmt.Errorf("close %s: %w", w.name, context.Cause(w.ctx)), w.Abort())
 	}
 	if err := w.file.Sync(); err != nil {
 		return errors.Join(fmt.Errorf("sync %s: %w", w.name, err), w.Abort())
@@ -161,28 +153,34 @@ func (w *localWriter) Abort() error {
 	return nil
 }
 
-// WriteFile makes a file of data, whole and durable.
-func (l Local) WriteFile(uri string, data []byte) error {
-	w, err := l.create(uri)
-	if err != nil {
-		return err
-	}
-	if _, err := w.Write(data); err != nil {
-		return errors.Join(err, w.Abort())
-	}
-	return w.Close()
-}
-
 // localFile is a file with the size that it had when it was opened.
 type localFile struct {
 	*os.File
+	ctx  context.Context
 	size int64
 }
 
 func (f *localFile) Size() int64 { return f.size }
 
+func (f *localFile) Read(p []byte) (int, error) {
+	if f.ctx.Err() != nil {
+		return 0, context.Cause(f.ctx)
+	}
+	return f.File.Read(p)
+}
+
+func (f *localFile) ReadAt(p []byte, off int64) (int, error) {
+	if f.ctx.Err() != nil {
+		return 0, context.Cause(f.ctx)
+	}
+	return f.File.ReadAt(p, off)
+}
+
 // Open implements FS.
-func (l Local) Open(_ context.Context, uri string) (File, error) {
+func (l Local) Open(ctx context.Context, uri string) (File, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	name, err := l.Path(uri)
 	if err != nil {
 		return nil, err
@@ -195,11 +193,17 @@ func (l Local) Open(_ context.Context, uri string) (File, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", name, err), f.Close())
 	}
-	return &localFile{File: f, size: info.Size()}, nil
+	if info.IsDir() {
+		return nil, errors.Join(fmt.Errorf("open %s: it is a folder: %w", name, fs.ErrNotExist), f.Close())
+	}
+	return &localFile{File: f, ctx: ctx, size: info.Size()}, nil
 }
 
 // Stat implements FS.
-func (l Local) Stat(_ context.Context, uri string) (Info, error) {
+func (l Local) Stat(ctx context.Context, uri string) (Info, error) {
+	if ctx.Err() != nil {
+		return Info{}, context.Cause(ctx)
+	}
 	name, err := l.Path(uri)
 	if err != nil {
 		return Info{}, err
@@ -208,22 +212,38 @@ func (l Local) Stat(_ context.Context, uri string) (Info, error) {
 	if err != nil {
 		return Info{}, fmt.Errorf("stat %s: %w", name, err)
 	}
+	if info.IsDir() {
+		return Info{}, fmt.Errorf("stat %s: it is a folder: %w", name, fs.ErrNotExist)
+	}
 	return Info{URI: uri, Bytes: info.Size(), Modified: info.ModTime()}, nil
 }
 
 // Remove implements FS. Folders that become empty stay.
-func (l Local) Remove(_ context.Context, uri string) error {
-	name, err := l.Path(uri)
-	if err != nil {
-		return err
-	}
-	if err := os.Remove(name); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
+func (l Local) Remove(ctx context.Context, uris ...string) error {
+	folders := map[string]bool{} // each is synced once
+	var errs []error
+	for _, uri := range uris {
+		if ctx.Err() != nil {
+			errs = append(errs, context.Cause(ctx))
+			break
 		}
-		return fmt.Errorf("remove %s: %w", name, err)
+		name, err := l.Path(uri)
+		if err == nil {
+			err = os.Remove(name)
+		}
+		switch {
+		case err == nil:
+			folders[filepath.Dir(name)] = true
+		case !errors.Is(err, fs.ErrNotExist):
+			errs = append(errs, fmt.Errorf("remove %s: %w", uri, err))
+		}
 	}
-	return syncFolder(filepath.Dir(name))
+	for folder := range folders {
+		if err := syncFolder(folder); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // List implements FS. Links are not followed: what lies outside of the folder
@@ -295,21 +315,4 @@ func MakeFolder(name string) error {
 		return fmt.Errorf("make folder: %w", err)
 	}
 	return nil
-}
-
-// bufferedWriter spares system calls for writers of small pieces.
-type bufferedWriter struct {
-	*bufio.Writer
-	under *localWriter
-}
-
-func (w bufferedWriter) Close() error {
-	if err := w.Flush(); err != nil {
-		return errors.Join(err, w.under.Abort())
-	}
-	err := w.under.Close()
-	if strings.HasSuffix(w.under.name, ".metadata.json") {
-		faults.Point(faults.Staged)
-	}
-	return err
 }

@@ -2,14 +2,12 @@ package storage
 
 import (
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
 	"testing"
 
-	icebergio "github.com/apache/iceberg-go/io"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
@@ -50,7 +48,7 @@ func TestCreateIsWholeOrNothing(t *testing.T) {
 
 	_, err = l.Create(t.Context(), uri)
 	require.ErrorIs(t, err, fs.ErrExist)
-	require.ErrorIs(t, l.WriteFile(root+"/a/b/file", []byte("other")), fs.ErrExist)
+	require.ErrorIs(t, WriteFile(t.Context(), l, root+"/a/b/file", []byte("other")), fs.ErrExist)
 	data, err := os.ReadFile(root + "/a/b/file")
 	require.NoError(t, err)
 	require.Equal(t, "hello", string(data))
@@ -103,7 +101,7 @@ func TestOpenRemoveList(t *testing.T) {
 	root := t.TempDir()
 	var l Local
 	for _, name := range []string{"x/1", "x/y/2", "z"} {
-		require.NoError(t, l.WriteFile("file://"+root+"/"+name, []byte(name)))
+		require.NoError(t, WriteFile(t.Context(), l, "file://"+root+"/"+name, []byte(name)))
 	}
 	require.NoError(t, os.Symlink("/", root+"/x/out"))
 	f, err := l.Open(t.Context(), root+"/x/y/2")
@@ -164,39 +162,10 @@ func TestPath(t *testing.T) {
 	}
 }
 
-func TestIcebergIO(t *testing.T) {
-	Register()
-	Register() // again is fine
-	root := filepath.Join(t.TempDir(), "a b")
-	location := LocalURI(root) + "/metadata/x.json"
-	files, err := icebergio.LoadFS(t.Context(), map[string]string{RootProperty: root}, location)
-	require.NoError(t, err)
-	require.IsType(t, Iceberg{}, files)
-	writable := files.(icebergio.WriteFileIO)
-	w, err := writable.Create(location)
-	require.NoError(t, err)
-	_, err = w.Write([]byte("one "))
-	require.NoError(t, err)
-	require.NoFileExists(t, filepath.Join(root, "metadata", "x.json"))
-	require.NoError(t, w.Close())
-	data, err := files.(icebergio.ReadFileIO).ReadFile(location)
-	require.NoError(t, err)
-	require.Equal(t, "one ", string(data))
-	f, err := files.Open(location)
-	require.NoError(t, err)
-	data, err = io.ReadAll(f)
-	require.NoError(t, err)
-	require.Equal(t, "one ", string(data))
-	require.NoError(t, f.Close())
-	require.NoError(t, files.Remove(location))
-	_, err = files.Open(location)
-	require.ErrorIs(t, err, fs.ErrNotExist)
-}
-
 func TestFolderInTheWay(t *testing.T) {
 	root := t.TempDir()
 	require.NoError(t, os.WriteFile(root+"/file", nil, 0o644))
-	require.ErrorContains(t, Local{}.WriteFile(root+"/file/x", nil), "file")
+	require.ErrorContains(t, WriteFile(t.Context(), Local{}, root+"/file/x", nil), "file")
 	require.NoError(t, MakeFolder(root+"/deep/er"))
 	require.NoError(t, MakeFolder(root+"/deep/er"))
 	require.DirExists(t, root+"/deep/er")
@@ -208,7 +177,7 @@ func TestDiskFull(t *testing.T) {
 	}
 	f, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	require.NoError(t, err)
-	w := &localWriter{file: f, name: "/data/x.parquet"}
+	w := &localWriter{ctx: t.Context(), file: f, name: "/data/x.parquet"}
 	_, err = w.Write([]byte("x"))
 	require.ErrorContains(t, err, "/data/x.parquet")
 	require.ErrorContains(t, err, "no space left")

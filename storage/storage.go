@@ -20,41 +20,154 @@ type Info struct {
 }
 
 // File is an open file. Its methods may be called from many goroutines, Read
-// and Seek excepted.
+// and Seek excepted. After Close they fail with fs.ErrClosed.
 type File interface {
 	io.ReadSeekCloser
 	io.ReaderAt
-	// Size is the file's length when it was opened.
+	// Size is the file's length in bytes when it was opened.
 	Size() int64
 }
 
 // Writer makes a new file. Nothing is visible under its name before Close,
-// which makes bytes and name durable. Either Close or Abort is called.
+// which makes bytes and name durable. Either Close or Abort is called; after a
+// Close that failed, Abort may be called, too. It is for one goroutine at a time.
 type Writer interface {
 	io.Writer
 	// Close fails with an error that is fs.ErrExist where the name is taken by then.
+	// Where it fails otherwise it is not known whether the file is there; its name
+	// is not used again.
 	Close() error
-	// Abort drops what was written. After Close it does nothing.
+	// Abort drops what was written, within a time limit of its own. After a Close
+	// that succeeded it does nothing.
 	Abort() error
 }
 
-// FS is a filesystem. Many goroutines may use it.
+// FS is a filesystem. Many goroutines may use it. A URI's path is taken as it is
+// written, without percent-decoding.
 type FS interface {
-	// Create begins a new file; it fails where uri exists (fs.ErrExist).
+	// Create begins a new file. Where uri exists it fails (fs.ErrExist), at once or
+	// at the writer's Close: of several who create one name exactly one succeeds.
+	// ctx is the writer's for its whole life: once it ends, Write and Close fail and
+	// nothing gets the name.
 	Create(ctx context.Context, uri string) (Writer, error)
-	// Open opens a file to read it; fs.ErrNotExist where there is none.
+	// Open opens a file to read it; fs.ErrNotExist where there is none. ctx is the
+	// file's for its whole life.
 	Open(ctx context.Context, uri string) (File, error)
-	// Stat describes a file; fs.ErrNotExist where there is none.
+	// Stat describes a file; fs.ErrNotExist where there is none, or a folder.
 	Stat(ctx context.Context, uri string) (Info, error)
-	// Remove durably removes a file. One that is not there is no error.
-	Remove(ctx context.Context, uri string) error
+	// Remove durably removes files, in batches where the store has them. One that is
+	// not there is no error. After an error it is not known which are left.
+	Remove(ctx context.Context, uris ...string) error
 	// List calls each for every file below a folder, in no certain order, until it
-	// returns an error. A folder that is not there is empty.
+	// returns an error. A folder that is not there is empty. Files that are being
+	// written may be among them under names that begin with TempPrefix.
 	List(ctx context.Context, uri string, each func(Info) error) error
 }
 
+// Errors of remote stores that callers tell apart.
+var (
+	// ErrUnavailable says that the store was away, busy or too slow, for as long as
+	// it is worth to repeat a request: the same may work later.
+	ErrUnavailable = errors.New("the store is away or busy")
+	// ErrRefused says that the store knows neither this user nor allows him this, or
+	// that there is no such bucket.
+	ErrRefused = errors.New("the store refuses it")
+)
+
 // ErrScheme says that no filesystem here has the URI's scheme.
 var ErrScheme = errors.New("no filesystem here has this scheme")
+
+// TempPrefix begins the names of files that are being written where a filesystem
+// needs them. A crash leaves them behind; the clean-up of a table removes them
+// with other orphans.
+const TempPrefix = ".tmp-"
+
+// Pather is an FS that knows several ways to write one file's URI.
+type Pather interface {
+	// Path is the one name of a file: two URIs are the same file's if their paths
+	// are equal. On the local filesystem it is the path on disk.
+	Path(uri string) (string, error)
+}
+
+// Path is the one name of a URI's file: by the FS where it is a Pather, else the URI.
+func Path(files FS, uri string) (string, error) {
+	if p, ok := files.(Pather); ok {
+		return p.Path(uri)
+	}
+	return uri, nil
+}
+
+// WriterSizer is an FS whose open writers hold memory.
+type WriterSizer interface {
+	// WriterBytes is what one writer below a URI holds at most, in bytes.
+	WriterBytes(uri string) int64
+}
+
+// WriterBytes is the memory that an open writer holds at most; 0 where the FS
+// hands on what it gets.
+func WriterBytes(files FS, uri string) int64 {
+	if s, ok := files.(WriterSizer); ok {
+		return s.WriterBytes(uri)
+	}
+	return 0
+}
+
+// Classed is an FS of a store that has storage classes.
+type Classed interface {
+	// WithClass is the same filesystem, whose new files have a storage class. Close
+	// of the first closes both.
+	WithClass(class string) FS
+}
+
+// Sweeper is an FS whose writers may leave something behind that List does not
+// show, where their process is killed.
+type Sweeper interface {
+	// Sweep drops what writers below a folder left that began before a moment.
+	Sweep(ctx context.Context, uri string, before time.Time) error
+}
+
+// Sweep drops it where the FS is a Sweeper.
+func Sweep(ctx context.Context, files FS, uri string, before time.Time) error {
+	if s, ok := files.(Sweeper); ok {
+		return s.Sweep(ctx, uri, before)
+	}
+	return nil
+}
+
+// ReadFile reads a file whole. It is for files that are known to be small.
+func ReadFile(ctx context.Context, files FS, uri string) ([]byte, error) {
+	f, err := files.Open(ctx, uri)
+	if err != nil {
+		return nil, err
+	}
+	data := make([]byte, f.Size())
+	_, err = io.ReadFull(f, data)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("read %s: %w", uri, err)
+	}
+	return data, nil
+}
+
+// WriteFile makes a file of data, whole and durable; fs.ErrExist where it exists.
+func WriteFile(ctx context.Context, files FS, uri string, data []byte) error {
+	w, err := files.Create(ctx, uri)
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(data); err != nil {
+		return errors.Join(err, w.Abort())
+	}
+	if err := w.Close(); err != nil {
+		return errors.Join(err, w.Abort())
+	}
+	return nil
+}
+
+// IsRemote tells a URI that is not on the local filesystem.
+func IsRemote(uri string) bool {
+	s := scheme(uri)
+	return s != "" && s != "file"
+}
 
 // scheme is the lower-case scheme of a URI, "" of a plain path.
 func scheme(uri string) string {

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -31,19 +32,26 @@ const defaultNamespace = "default"
 
 // CatalogConfig says where tables lie.
 type CatalogConfig struct {
-	Warehouse string // folder, or its file URI
+	// Warehouse is the folder of tables that name no location: a path or a URI. A
+	// remote one needs a catalog that lies elsewhere.
+	Warehouse string
 	SQLite    string // the catalog's database; "" is catalog.db in the warehouse
 	// Postgres is the URL of the catalog's database, postgres://user:password@host/database,
 	// for several hosts; "" is SQLite. It is a secret: no error shows it.
 	Postgres string
+	// Files has the files of tables, of those outside of the warehouse, too; nil is
+	// the local filesystem. It is the catalog's, which closes it, also where it
+	// cannot be opened.
+	Files storage.FS
 }
 
 // Catalog knows tables by name. Many goroutines may use it.
 type Catalog struct {
-	ice  icebergCatalog
-	db   *sql.DB
-	root string // folder of the warehouse
-	fs   storage.Local
+	ice     icebergCatalog
+	db      *sql.DB
+	root    string // the warehouse's URI
+	fs      storage.FS
+	unmount func() // from iceberg-go
 }
 
 // icebergCatalog is what of iceberg-go's catalogs is used here.
@@ -55,16 +63,32 @@ type icebergCatalog interface {
 // OpenCatalog opens a catalog, and makes its folder and database where they
 // are missing. The caller closes it.
 func OpenCatalog(ctx context.Context, cfg CatalogConfig) (_ *Catalog, err error) {
-	root, err := folderOf(cfg.Warehouse)
-	if err != nil {
-		return nil, fmt.Errorf("open warehouse: %w", err)
+	c := &Catalog{fs: cfg.Files, unmount: func() {}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.closeFiles())
+		}
+	}()
+	folder := "" // on disk
+	if storage.IsRemote(cfg.Warehouse) {
+		if c.root, err = remoteFolder(cfg.Warehouse); err != nil {
+			return nil, fmt.Errorf("open warehouse: %w", err)
+		}
+	} else {
+		if folder, err = folderOf(cfg.Warehouse); err != nil {
+			return nil, fmt.Errorf("open warehouse: %w", err)
+		}
+		if err := storage.MakeFolder(folder); err != nil {
+			return nil, fmt.Errorf("open warehouse %s: %w", folder, err)
+		}
+		c.root = storage.LocalURI(folder)
 	}
-	if err := storage.MakeFolder(root); err != nil {
-		return nil, fmt.Errorf("open warehouse %s: %w", root, err)
+	if c.fs == nil {
+		c.fs = storage.Local{Root: folder}
 	}
-	storage.Register()
-	props := iceberg.Properties{"warehouse": storage.LocalURI(root), storage.RootProperty: root}
-	c := &Catalog{root: root, fs: storage.Local{Root: root}}
+	mount, unmount := storage.Mount(c.fs)
+	c.unmount = unmount
+	props := iceberg.Properties{"warehouse": c.root, storage.MountProperty: mount}
 	if cfg.Postgres != "" {
 		c.db, c.ice, err = openPostgres(ctx, cfg.Postgres, props)
 		if err != nil {
@@ -73,29 +97,22 @@ func OpenCatalog(ctx context.Context, cfg CatalogConfig) (_ *Catalog, err error)
 		return c, nil
 	}
 	file := cfg.SQLite
-	if file == "" {
-		file = filepath.Join(root, "catalog.db")
-	} else if file, err = folderOf(file); err != nil {
+	switch {
+	case file == "" && folder == "":
+		return nil, fmt.Errorf("open catalog: SQLite cannot lie in %s: name a catalog of its own", c.root)
+	case file == "":
+		file = filepath.Join(folder, "catalog.db")
+	}
+	if file, err = folderOf(file); err != nil {
 		return nil, fmt.Errorf("open catalog: %w", err)
-	} else if err := storage.MakeFolder(filepath.Dir(file)); err != nil {
+	}
+	if err := storage.MakeFolder(filepath.Dir(file)); err != nil {
 		return nil, fmt.Errorf("open catalog %s: %w", file, err)
 	}
 	if c.db, c.ice, err = openSQLite(ctx, file, props); err != nil {
 		return nil, fmt.Errorf("open catalog %s: %w", file, err)
 	}
 	return c, nil
-}
-
-// folderOf is the absolute path of a path or file URI.
-func folderOf(text string) (string, error) {
-	path, err := storage.Local{}.Path(text)
-	if err != nil {
-		return "", err
-	}
-	if strings.ContainsFunc(path, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
-		return "", fmt.Errorf("path %q has a control character: choose another folder", path)
-	}
-	return filepath.Abs(path)
 }
 
 // Close closes the catalog. Its tables are not used afterwards.
@@ -105,8 +122,17 @@ func (c *Catalog) Close() error {
 		errs = append(errs, closer.Close())
 	}
 	errs = append(errs, c.db.Close())
+	errs = append(errs, c.closeFiles())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close the catalog of %s: %w", c.root, err)
+	}
+	return nil
+}
+
+func (c *Catalog) closeFiles() error {
+	c.unmount()
+	if files, ok := c.fs.(io.Closer); ok {
+		return files.Close()
 	}
 	return nil
 }
@@ -226,14 +252,21 @@ func (c *Catalog) create(ctx context.Context, name string, def Definition) (*Tab
 func (c *Catalog) location(ident icebergtable.Identifier, wanted string) (string, error) {
 	if wanted == "" {
 		// Two levels below the warehouse, always: no table lies within another.
-		return storage.LocalURI(filepath.Join(c.root, strings.Join(ident[:len(ident)-1], "."), ident[len(ident)-1])), nil
+		return storage.Join(c.root, strings.Join(ident[:len(ident)-1], "."), ident[len(ident)-1])
+	}
+	if storage.IsRemote(wanted) {
+		uri, err := remoteFolder(wanted)
+		if err != nil {
+			return "", fmt.Errorf("location %s: %w", wanted, err)
+		}
+		return uri, nil
 	}
 	path, err := folderOf(wanted)
 	if err != nil {
 		return "", fmt.Errorf("location %s: %w", wanted, err)
 	}
 	uri := storage.LocalURI(path)
-	if back, err := c.fs.Path(uri); err != nil || back != path {
+	if back, err := storage.Path(c.fs, uri); err != nil || back != path {
 		return "", fmt.Errorf("location %s: engines disagree on how to write some of its characters in a URI: choose a folder of letters, digits, - and _, or one in the warehouse", wanted)
 	}
 	return uri, nil

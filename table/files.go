@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	icebergtable "github.com/apache/iceberg-go/table"
 
 	"lake/schemas"
+	"lake/storage"
 )
 
 // DateColumn is the column that lake makes of an event's time: its local date.
@@ -148,7 +150,7 @@ func (t *Table) newFile(s *state, task icebergtable.FileScanTask, paths map[int3
 		p = &partitionPaths{spec: spec, record: spec.PartitionType(s.ice.Schema()), schema: s.ice.Schema()}
 		paths[f.SpecID()] = p
 	}
-	path, err := t.catalog.fs.Path(f.FilePath())
+	path, err := storage.Path(t.catalog.fs, f.FilePath())
 	if err != nil {
 		return File{}, err
 	}
@@ -161,3 +163,7 @@ func (t *Table) newFile(s *state, task icebergtable.FileScanTask, paths map[int3
 	}
 	return out, nil
 }
+
+// DeletedBy names the delete files and vectors that apply to the file, sorted:
+// the same file under the same names has the same rows.
+func (f File) DeletedBy() []string { return slices.Sorted(maps.Keys(f.deletes())) }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -126,18 +127,28 @@ func (t *Table) Clean(ctx context.Context, grace time.Duration) ([]OrphanFile, e
 	if err != nil {
 		return nil, fmt.Errorf("clean up table %s: %w", t.name, err)
 	}
-	deleted := orphans[:0:0]
-	for _, o := range orphans {
-		if err := ctx.Err(); err != nil {
-			return deleted, fmt.Errorf("clean up table %s: %w", t.name, context.Cause(ctx))
+	for _, folder := range []string{"data", "metadata"} {
+		if err := storage.Sweep(ctx, t.catalog.fs, strings.TrimRight(t.Location(), "/")+"/"+folder, g.Before); err != nil {
+			return nil, fmt.Errorf("clean up table %s: %w", t.name, err)
 		}
-		if err := t.catalog.fs.Remove(ctx, o.uri); err != nil {
+	}
+	// In batches, so that what is said to be deleted is, where one fails.
+	var deleted []OrphanFile
+	for batch := range slices.Chunk(orphans, cleanBatch) {
+		uris := make([]string, len(batch))
+		for i, o := range batch {
+			uris[i] = o.uri
+		}
+		if err := t.catalog.fs.Remove(ctx, uris...); err != nil {
 			return deleted, fmt.Errorf("clean up table %s: %w", t.name, err)
 		}
-		deleted = append(deleted, o)
+		deleted = append(deleted, batch...)
 	}
 	return deleted, nil
 }
+
+// cleanBatch is how many orphan files are deleted in one call.
+const cleanBatch = 1000
 
 // orphans lists what lies in the table's data and metadata folders, is older
 // than before, and is not referred to by s.
@@ -149,7 +160,7 @@ func (t *Table) orphans(ctx context.Context, s *state, before time.Time) ([]Orph
 			if !info.Modified.Before(before) {
 				return nil
 			}
-			path, err := t.catalog.fs.Path(info.URI)
+			path, err := storage.Path(t.catalog.fs, info.URI)
 			found = append(found, OrphanFile{Path: path, Bytes: info.Bytes, Modified: info.Modified, uri: info.URI})
 			return err
 		})
@@ -182,7 +193,7 @@ func (t *Table) references(ctx context.Context, s *state) (map[string]bool, erro
 	used := map[string]bool{}
 	var errs []error
 	use := func(uri string) bool {
-		path, err := t.catalog.fs.Path(uri)
+		path, err := storage.Path(t.catalog.fs, uri)
 		if err != nil {
 			errs = append(errs, err)
 			return false

@@ -15,6 +15,8 @@ import (
 	icebergtable "github.com/apache/iceberg-go/table"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+
+	"lake/storage"
 )
 
 func filesOf(t *testing.T, tbl *Table, f FileFilter) []File {
@@ -258,7 +260,7 @@ func TestCleanRemovesOnlyOrphans(t *testing.T) {
 	require.NoError(t, os.WriteFile(temp, []byte("x"), 0o644))
 	ageAll(t, tbl, time.Hour)
 	path := func(f dataFile) string {
-		p, err := c.fs.Path(f.FilePath())
+		p, err := storage.Path(c.fs, f.FilePath())
 		require.NoError(t, err)
 		return p
 	}
@@ -319,7 +321,7 @@ func TestCleanBesideSuspendedOwner(t *testing.T) {
 
 	// The clean-up has told so and not yet deleted: old files are refused as well.
 	old, young := writeEvents(t, o.table, day, 3), writeEvents(t, o.table, day, 3)
-	p, err := c.fs.Path(old.FilePath())
+	p, err := storage.Path(c.fs, old.FilePath())
 	require.NoError(t, err)
 	_, err = cleaner.Clean(t.Context(), time.Minute)
 	require.NoError(t, err)
@@ -330,7 +332,7 @@ func TestCleanBesideSuspendedOwner(t *testing.T) {
 
 	// A refreshed handle does not forget what its batch may have missed.
 	old = writeEvents(t, o.table, day, 4)
-	p, err = c.fs.Path(old.FilePath())
+	p, err = storage.Path(c.fs, old.FilePath())
 	require.NoError(t, err)
 	age(t, p, time.Hour)
 	_, err = cleaner.Clean(t.Context(), time.Minute)
@@ -518,7 +520,7 @@ func writeValue(t *testing.T, tbl *Table, id int64, value string) dataFile {
 func TestClockBehindTheTable(t *testing.T) {
 	c, _ := newEvents(t)
 	o := takeOver(t, c, "shop.events")
-	path, err := c.fs.Path(o.table.now.Load().ice.MetadataLocation())
+	path, err := storage.Path(c.fs, o.table.now.Load().ice.MetadataLocation())
 	require.NoError(t, err)
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)

@@ -156,7 +156,7 @@ func (t *Table) Location() string { return t.now.Load().ice.Location() }
 
 // Folder is the table's folder as File.Path has it: on disk, or a URI where the
 // table is remote.
-func (t *Table) Folder() (string, error) { return t.catalog.fs.Path(t.Location()) }
+func (t *Table) Folder() (string, error) { return storage.Path(t.catalog.fs, t.Location()) }
 
 // Schema is the table's current schema, with field ids.
 func (t *Table) Schema() schemas.Schema { return t.now.Load().schema }

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"lake/schemas"
+	"lake/storage"
 )
 
 var sourceFields = []schemas.Field{column("i", "int32", false), column("l", "int64", false), column("d", "date", false), column("ts", "timestamp", false),
@@ -245,7 +246,7 @@ func TestHostileValuesStayInTheTable(t *testing.T) {
 	files, err := w.Flush(t.Context())
 	require.NoError(t, err)
 	require.Len(t, files, len(values)+1)
-	folder, err := tbl.catalog.fs.Path(tbl.Location())
+	folder, err := storage.Path(tbl.catalog.fs, tbl.Location())
 	require.NoError(t, err)
 	count, folders := 0, map[string]bool{}
 	require.NoError(t, filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {

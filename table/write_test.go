@@ -204,7 +204,7 @@ func TestFilesRollAtTheTarget(t *testing.T) {
 
 func TestFullDiskLeavesNothing(t *testing.T) {
 	_, tbl := newEvents(t)
-	folder, err := tbl.catalog.fs.Path(tbl.Location())
+	folder, err := storage.Path(tbl.catalog.fs, tbl.Location())
 	require.NoError(t, err)
 	for _, limit := range []int64{0, 30_000, 80_000} {
 		w := newWriter(t, tbl, WriterOptions{TargetBytes: 20_000, Parallel: 1})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow/memory"
@@ -39,9 +40,11 @@ rewrites them, small partitions together in one commit. Readers and a running in
 disturbed. On the rows that it reads anyway it counts the rules of closed dates
 again and reports where the stream's answer differs (exit 1).
 
---expire drops snapshots older than compact.snapshots, or more than
-compact.max_snapshots, and deletes the files that nothing refers to any more once
-they are older than --grace.`,
+--expire first drops the dates that are older than table.retain, whole and as one
+change of the metadata; a date's age is counted to the newest date in the table or
+to the clock, whichever is earlier. Then it drops snapshots older than
+compact.snapshots, or more than compact.max_snapshots, and deletes the files that
+nothing refers to any more once they are older than --grace.`,
 		Example: `  lake compact jobs/nobroker.yaml --dry-run
   lake compact jobs/nobroker.yaml --from 2021-11-30 --to 2021-12-01 --expire`,
 		Args: oneJob,
@@ -54,17 +57,18 @@ they are older than --grace.`,
 	o.dates.flags(f)
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the plan, change nothing")
 	f.BoolVar(&o.noRules, "no-rules", false, "do not count the rules again")
-	f.BoolVar(&o.expire, "expire", false, "expire old snapshots and clean up what nothing refers to")
+	f.BoolVar(&o.expire, "expire", false, "drop dates out of retention, expire old snapshots, clean up what nothing refers to")
 	f.DurationVar(&o.grace, "grace", orphanGrace, "with --expire: leave unreferenced files alone that are younger")
 	return cmd
 }
 
 type compactResult struct {
-	Command string `json:"command"`
-	Job     string `json:"job"`
-	Table   string `json:"table"`
-	DryRun  bool   `json:"dry_run,omitempty"`
-	Planned int    `json:"planned_groups"`
+	Command string       `json:"command"`
+	Job     string       `json:"job"`
+	Table   string       `json:"table"`
+	DryRun  bool         `json:"dry_run,omitempty"`
+	Dropped droppedDates `json:"dropped"` // with DryRun: that would be
+	Planned int          `json:"planned_groups"`
 	compact.Result
 	Expired int     `json:"expired_snapshots"`
 	Deleted int     `json:"deleted_files"`
@@ -76,8 +80,9 @@ func (a *app) runCompact(ctx context.Context, path string, o compactOptions) err
 	if err != nil {
 		return err
 	}
-	out, err := a.compact(ctx, r, o, func(p compact.Plan) {
+	out, err := a.compact(ctx, r, o, func(d droppedDates, p compact.Plan) {
 		if a.flags.output == "text" {
+			printDropped(a.stdout, d)
 			printPlan(a.stdout, p)
 		}
 	})
@@ -94,7 +99,7 @@ func (a *app) runCompact(ctx context.Context, path string, o compactOptions) err
 }
 
 // compact plans and rewrites; show sees the plan before anything is done.
-func (a *app) compact(ctx context.Context, r *resolved, o compactOptions, show func(compact.Plan)) (out compactResult, err error) {
+func (a *app) compact(ctx context.Context, r *resolved, o compactOptions, show func(droppedDates, compact.Plan)) (out compactResult, err error) {
 	out = compactResult{Command: "compact", Job: r.Name.Value, Table: r.Table.Name.Value, DryRun: o.dryRun}
 	started := time.Now()
 	t, err := a.openTable(ctx, r)
@@ -109,7 +114,7 @@ func (a *app) compact(ctx context.Context, r *resolved, o compactOptions, show f
 	if _, ok := t.Current(); !ok {
 		return out, nil
 	}
-	plan, err := r.plan(ctx, t.Table, filter)
+	plan, retention, err := r.plan(ctx, t.Table, filter, o)
 	if err != nil {
 		return out, err
 	}
@@ -118,14 +123,25 @@ func (a *app) compact(ctx context.Context, r *resolved, o compactOptions, show f
 		if err := a.addStreams(ctx, r, t.Table, &run); err != nil {
 			return out, err
 		}
-		if plan, err = r.plan(ctx, t.Table, filter); err != nil { // of the table that the streams' state is of
+		// The table that the streams' state is of may be a newer one.
+		if plan, retention, err = r.plan(ctx, t.Table, filter, o); err != nil {
 			return out, err
 		}
 	}
-	out.Planned = len(plan.Groups)
-	show(plan)
+	out.Planned, out.Dropped = len(plan.Groups), summarizeDropped(retention, r.Table.Retain.Duration)
+	show(out.Dropped, plan)
 	if o.dryRun {
 		return out, nil
+	}
+	if len(retention.Dates) > 0 {
+		d, err := t.DropDates(ctx, retention.Before)
+		if err != nil {
+			return out, err
+		}
+		out.Dropped.Dates, out.Dropped.Files, out.Dropped.Rows, out.Dropped.Bytes = d.Dates, d.Files, d.Rows, d.Bytes
+	}
+	if run.Dropped, err = t.DroppedBefore(); err != nil {
+		return out, err
 	}
 	if out.Result, err = compact.Run(ctx, t.Table, plan, run); err != nil {
 		return out, err
@@ -139,18 +155,24 @@ func (a *app) compact(ctx context.Context, r *resolved, o compactOptions, show f
 	return out, nil
 }
 
-// plan is what of the table's newest snapshot is worth a rewrite.
-func (r *resolved) plan(ctx context.Context, t *table.Table, filter table.FileFilter) (compact.Plan, error) {
-	current, ok := t.Current()
-	if !ok {
-		return compact.Plan{}, nil
+// plan is what of the table's newest snapshot is worth a rewrite, and what is
+// dropped before: that is not rewritten first.
+func (r *resolved) plan(ctx context.Context, t *table.Table, filter table.FileFilter, o compactOptions) (compact.Plan, compact.Retention, error) {
+	current, _ := t.Current()
+	retention, err := r.retention(ctx, t, o, current.ID)
+	if err != nil {
+		return compact.Plan{}, retention, err
 	}
 	filter.Snapshot = current.ID
 	files, err := t.Files(ctx, filter)
 	if err != nil {
-		return compact.Plan{}, err
+		return compact.Plan{}, retention, err
 	}
-	return compact.Make(current.ID, files, r.policy()), nil
+	files = slices.DeleteFunc(files, func(f table.File) bool {
+		date, ok := f.Date()
+		return ok && date < retention.Before
+	})
+	return compact.Make(current.ID, files, r.policy()), retention, nil
 }
 
 // policy is what of the job's table is worth a rewrite.
@@ -238,6 +260,9 @@ func printCompact(w io.Writer, out compactResult) {
 	}
 	for _, d := range out.Differences {
 		fmt.Fprintf(w, "  %s %s: %s\n", d.Rule, d.Date, d.Reason)
+	}
+	if out.OutOfDate > 0 {
+		fmt.Fprintf(w, "not counted again on dates that were dropped: %d\n", out.OutOfDate)
 	}
 	if out.Expired > 0 || out.Deleted > 0 {
 		fmt.Fprintf(w, "expired %s, deleted %s\n", formatCounted(int64(out.Expired), "snapshot"), formatCounted(int64(out.Deleted), "file"))

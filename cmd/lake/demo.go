@@ -214,7 +214,7 @@ func (d *demo) compactAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	out, err := d.compact(ctx, r, compactOptions{}, func(p compact.Plan) { printPlan(d.stdout, p) })
+	out, err := d.compact(ctx, r, compactOptions{}, func(_ droppedDates, p compact.Plan) { printPlan(d.stdout, p) })
 	if err != nil {
 		return err
 	}

@@ -86,7 +86,7 @@ func quiet(ctx context.Context, t *table.Table, pipeline string, wait time.Durat
 	}
 }
 
-func (r *resolved) locks(name string) string { return filepath.Join(r.warehouse, "locks", name) }
+func (r *resolved) locks(name string) string { return filepath.Join(r.folder, "locks", name) }
 
 // take takes a lock by name or fails at once with errHeld: a file's in the
 // warehouse, for the processes of this host, and where the catalog is in

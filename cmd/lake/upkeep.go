@@ -37,7 +37,7 @@ func (a *app) upkeep(ctx context.Context, r *resolved, every time.Duration) {
 			continue
 		}
 		clean := time.Since(cleaned) >= cleanEvery
-		out, err := a.compact(ctx, r, compactOptions{expire: true, clean: clean, grace: orphanGrace}, func(compact.Plan) {})
+		out, err := a.compact(ctx, r, compactOptions{expire: true, clean: clean, grace: orphanGrace}, func(droppedDates, compact.Plan) {})
 		err = errors.Join(err, turn.Close())
 		if clean && err == nil {
 			cleaned = time.Now()
@@ -47,8 +47,8 @@ func (a *app) upkeep(ctx context.Context, r *resolved, every time.Duration) {
 			return
 		case err != nil:
 			a.log.Warn("compaction failed; it is tried again", "table", r.Table.Name.Value, "error", err)
-		case out.Groups > 0 || out.Expired > 0 || out.Deleted > 0:
-			a.log.Info("compacted", "table", out.Table, "files_in", out.FilesIn, "files_out", out.FilesOut, "rows", out.Rows,
+		case out.Groups > 0 || out.Dropped.Dates > 0 || out.Expired > 0 || out.Deleted > 0:
+			a.log.Info("compacted", "table", out.Table, "files_in", out.FilesIn, "files_out", out.FilesOut, "rows", out.Rows, "dropped_dates", out.Dropped.Dates,
 				"expired_snapshots", out.Expired, "deleted_files", out.Deleted, "seconds", out.Seconds)
 		}
 		for _, d := range out.Differences {

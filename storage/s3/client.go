@@ -1,0 +1,85 @@
+package s3
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/logging"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// newClient takes region, endpoint and credentials from AWS's default chain.
+func newClient(ctx context.Context, o Options) (*s3.Client, func(), error) {
+	transport := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		t.ResponseHeaderTimeout = headerTime
+		t.MaxIdleConnsPerHost = 64
+	})
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(transport), config.WithRetryer(newRetryer),
+		config.WithAppID("lake"), config.WithLogger(logging.Nop{})) // it would write to stderr by itself
+	if err != nil {
+		return nil, nil, err
+	}
+	endpoint := o.Endpoint
+	if endpoint == "" {
+		endpoint = os.Getenv("AWS_ENDPOINT_URL_S3")
+	}
+	if endpoint == "" {
+		endpoint = os.Getenv("AWS_ENDPOINT_URL")
+	}
+	client := s3.NewFromConfig(cfg, func(s *s3.Options) {
+		if endpoint != "" {
+			s.BaseEndpoint = aws.String(endpoint)
+		}
+		custom := s.BaseEndpoint != nil // also by a profile
+		s.UsePathStyle = o.PathStyle || custom
+		if o.Region != "" {
+			s.Region = o.Region
+		} else if s.Region == "" && custom {
+			s.Region = "us-east-1" // signatures need one; other servers take any
+		}
+		s.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired // there are none of ranges
+	})
+	return client, func() { transport.GetTransport().CloseIdleConnections() }, nil
+}
+
+// newRetryer repeats as long as a call's time lasts, without the client's quota:
+// it would give up early where many requests meet one outage. By itself the
+// client takes 429, and a reply that is cut, for the end.
+func newRetryer() aws.Retryer {
+	return retry.NewStandard(func(s *retry.StandardOptions) {
+		s.MaxAttempts = attempts
+		s.RateLimiter = ratelimit.None
+		s.Retryables = append(s.Retryables, retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
+			if passes(err) {
+				return aws.TrueTernary
+			}
+			return aws.UnknownTernary
+		}))
+		s.Backoff = retry.BackoffDelayerFunc(backoff)
+	})
+}
+
+// backoff is how long to wait before the next try: what the store asks for, else
+// twice as long each time, by chance up to that.
+func backoff(attempt int, err error) (time.Duration, error) {
+	longest := min(firstBackoff<<min(attempt, 10), maxBackoff)
+	wait := longest/2 + rand.N(longest/2)
+	var reply *smithyhttp.ResponseError
+	if errors.As(err, &reply) && reply.Response != nil {
+		if seconds, err := strconv.Atoi(reply.Response.Header.Get("Retry-After")); err == nil {
+			wait = max(wait, min(time.Duration(seconds)*time.Second, 2*maxBackoff))
+		}
+	}
+	return wait, nil
+}
