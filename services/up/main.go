@@ -47,6 +47,20 @@ var starters = map[string]func(context.Context, services.Options) (server, error
 		}
 		return server{"kafka", strings.Join(k.Brokers(), ","), k.Log(), k.PID(), k.Close}, nil
 	},
+	"hdfs": func(ctx context.Context, o services.Options) (server, error) {
+		h, err := services.StartHDFS(ctx, o)
+		if err != nil {
+			return server{}, err
+		}
+		return server{"hdfs", h.URI() + " HADOOP_CONF_DIR=" + h.ConfDir(), h.Log(), h.PID(), h.Close}, nil
+	},
+	"hive": func(ctx context.Context, o services.Options) (server, error) {
+		m, err := services.StartMetastore(ctx, o)
+		if err != nil {
+			return server{}, err
+		}
+		return server{"hive", m.URI(), m.Log(), m.PID(), m.Close}, nil
+	},
 	"postgres": func(ctx context.Context, o services.Options) (server, error) {
 		p, err := services.StartPostgres(ctx, o)
 		if err != nil {
@@ -78,7 +92,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	set := settings{}
 	flags.Var(set, "set", "key=value of the server's configuration (one server only)")
 	flags.Usage = func() {
-		fmt.Fprintln(stderr, "usage: up [flags] kafka | postgres ...")
+		fmt.Fprintln(stderr, "usage: up [flags] kafka | postgres | hdfs | hive ...")
 		flags.PrintDefaults()
 	}
 	names, err := parse(flags, args)
@@ -87,7 +101,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	if len(names) == 0 {
 		flags.Usage()
-		return errors.New("name a server: kafka, postgres")
+		return errors.New("name a server: kafka, postgres, hdfs, hive")
 	}
 	if *output != "text" && *output != "json" {
 		return fmt.Errorf("--output %s: write text or json", *output)
@@ -104,7 +118,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	for _, name := range names {
 		begin, ok := starters[name]
 		if !ok {
-			return fmt.Errorf("server %s is not known: kafka, postgres", name)
+			return fmt.Errorf("server %s is not known: kafka, postgres, hdfs, hive", name)
 		}
 		s, err := begin(ctx, services.Options{Dir: *dir, Log: stderr, Settings: set})
 		if err != nil {
