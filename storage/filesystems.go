@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Opener makes a scheme's filesystem. ctx bounds the opening only.
@@ -154,4 +155,22 @@ func (f *Filesystems) Path(uri string) (string, error) {
 		return "", err
 	}
 	return Path(files, uri)
+}
+
+// WriterBytes implements WriterSizer.
+func (f *Filesystems) WriterBytes(uri string) int64 {
+	files, err := f.Of(context.Background(), uri)
+	if err != nil {
+		return 0 // the writer will say so
+	}
+	return WriterBytes(files, uri)
+}
+
+// Sweep implements Sweeper.
+func (f *Filesystems) Sweep(ctx context.Context, uri string, before time.Time) error {
+	files, err := f.Of(ctx, uri)
+	if err != nil {
+		return err
+	}
+	return Sweep(ctx, files, uri, before)
 }

@@ -87,6 +87,43 @@ func Path(files FS, uri string) (string, error) {
 	return uri, nil
 }
 
+// WriterSizer is an FS whose open writers hold memory.
+type WriterSizer interface {
+	// WriterBytes is what one writer below a URI holds at most, in bytes.
+	WriterBytes(uri string) int64
+}
+
+// WriterBytes is the memory that an open writer holds at most; 0 where the FS
+// hands on what it gets.
+func WriterBytes(files FS, uri string) int64 {
+	if s, ok := files.(WriterSizer); ok {
+		return s.WriterBytes(uri)
+	}
+	return 0
+}
+
+// Classed is an FS of a store that has storage classes.
+type Classed interface {
+	// WithClass is the same filesystem, whose new files have a storage class. Close
+	// of the first closes both.
+	WithClass(class string) FS
+}
+
+// Sweeper is an FS whose writers may leave something behind that List does not
+// show, where their process is killed.
+type Sweeper interface {
+	// Sweep drops what writers below a folder left that began before a moment.
+	Sweep(ctx context.Context, uri string, before time.Time) error
+}
+
+// Sweep drops it where the FS is a Sweeper.
+func Sweep(ctx context.Context, files FS, uri string, before time.Time) error {
+	if s, ok := files.(Sweeper); ok {
+		return s.Sweep(ctx, uri, before)
+	}
+	return nil
+}
+
 // ReadFile reads a file whole. It is for files that are known to be small.
 func ReadFile(ctx context.Context, files FS, uri string) ([]byte, error) {
 	f, err := files.Open(ctx, uri)

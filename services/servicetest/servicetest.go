@@ -39,6 +39,18 @@ func Metastore(t testing.TB, o services.Options) *services.Metastore {
 	return one(t, "the Hive Metastore", o, services.StartMetastore)
 }
 
+// GCS starts an emulator of Google Cloud Storage for the test.
+func GCS(t testing.TB, o services.Options) *services.GCS {
+	t.Helper()
+	return one(t, "fake-gcs-server", o, services.StartGCS)
+}
+
+// S3 starts an S3 server for the test.
+func S3(t testing.TB, o services.Options) *services.S3 {
+	t.Helper()
+	return one(t, "versitygw", o, services.StartS3)
+}
+
 type server interface {
 	Close() error
 	Log() string
@@ -91,12 +103,14 @@ func showLog(t testing.TB, name, path string) {
 //
 //	func TestMain(m *testing.M) { goleak.VerifyTestMain(servers.Around(m)) }
 //
-// Tests must not stop it and name their topics and databases differently.
+// Tests must not stop it and name their topics, databases and buckets differently.
 type Shared struct {
 	kafka     lazy[*services.Kafka]
 	postgres  lazy[*services.Postgres]
 	hdfs      lazy[*services.HDFS]
 	metastore lazy[*services.Metastore]
+	gcs       lazy[*services.GCS]
+	s3        lazy[*services.S3]
 }
 
 type lazy[S server] struct {
@@ -155,6 +169,18 @@ func (s *Shared) Metastore(t testing.TB) *services.Metastore {
 	return s.metastore.get(t, "the Hive Metastore", services.StartMetastore)
 }
 
+// GCS is the emulator of Google Cloud Storage of all tests.
+func (s *Shared) GCS(t testing.TB) *services.GCS {
+	t.Helper()
+	return s.gcs.get(t, "fake-gcs-server", services.StartGCS)
+}
+
+// S3 is the S3 server of all tests.
+func (s *Shared) S3(t testing.TB) *services.S3 {
+	t.Helper()
+	return s.s3.get(t, "versitygw", services.StartS3)
+}
+
 // Tests is what Around wraps: *testing.M.
 type Tests interface{ Run() int }
 
@@ -168,7 +194,7 @@ type around struct {
 
 func (a around) Run() int {
 	code := a.m.Run()
-	for _, err := range []error{a.s.kafka.close(), a.s.postgres.close(), a.s.metastore.close(), a.s.hdfs.close()} {
+	for _, err := range []error{a.s.kafka.close(), a.s.postgres.close(), a.s.gcs.close(), a.s.s3.close(), a.s.metastore.close(), a.s.hdfs.close()} {
 		if err != nil {
 			println(err.Error())
 			code = max(code, 1)

@@ -1,6 +1,6 @@
 // Command up starts real servers and stops them at Ctrl-C:
 //
-//	go run ./services/up kafka postgres
+//	go run ./services/up kafka postgres gcs s3
 package main
 
 import (
@@ -10,6 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"slices"
@@ -68,7 +69,39 @@ var starters = map[string]func(context.Context, services.Options) (server, error
 		}
 		return server{"postgres", p.URL(), p.Log(), p.PID(), p.Close}, nil
 	},
+	"gcs": func(ctx context.Context, o services.Options) (server, error) {
+		g, err := services.StartGCS(ctx, o)
+		if err != nil {
+			return server{}, err
+		}
+		if err := g.MakeBucket(ctx, "lake"); err != nil {
+			return server{}, errors.Join(err, g.Close())
+		}
+		return server{"gcs", exports(g.Env()), g.Log(), g.PID(), g.Close}, nil
+	},
+	"s3": func(ctx context.Context, o services.Options) (server, error) {
+		s, err := services.StartS3(ctx, o)
+		if err != nil {
+			return server{}, err
+		}
+		if err := s.MakeBucket(ctx, "lake"); err != nil {
+			return server{}, errors.Join(err, s.Close())
+		}
+		return server{"s3", exports(s.Env()), s.Log(), s.PID(), s.Close}, nil
+	},
 }
+
+// exports are the variables that lead a client to a server, as a shell takes them.
+func exports(env map[string]string) string {
+	var b strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(env)) {
+		fmt.Fprintf(&b, "%s=%s ", key, env[key])
+	}
+	return strings.TrimSpace(b.String())
+}
+
+// names are the servers that there are, for messages.
+func names() string { return strings.Join(slices.Sorted(maps.Keys(starters)), ", ") }
 
 // settings collects -set key=value.
 type settings map[string]string
@@ -92,21 +125,21 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	set := settings{}
 	flags.Var(set, "set", "key=value of the server's configuration (one server only)")
 	flags.Usage = func() {
-		fmt.Fprintln(stderr, "usage: up [flags] kafka | postgres | hdfs | hive ...")
+		fmt.Fprintln(stderr, "usage: up [flags] server ...\nservers: "+names())
 		flags.PrintDefaults()
 	}
-	names, err := parse(flags, args)
+	wanted, err := parse(flags, args)
 	if err != nil {
 		return err
 	}
-	if len(names) == 0 {
+	if len(wanted) == 0 {
 		flags.Usage()
-		return errors.New("name a server: kafka, postgres, hdfs, hive")
+		return errors.New("name a server: " + names())
 	}
 	if *output != "text" && *output != "json" {
 		return fmt.Errorf("--output %s: write text or json", *output)
 	}
-	if len(names) > 1 && (*dir != "" || len(set) > 0) {
+	if len(wanted) > 1 && (*dir != "" || len(set) > 0) {
 		return errors.New("--dir and --set go with one server")
 	}
 	var running []server
@@ -115,10 +148,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 			err = errors.Join(err, s.stop())
 		}
 	}()
-	for _, name := range names {
+	for _, name := range wanted {
 		begin, ok := starters[name]
 		if !ok {
-			return fmt.Errorf("server %s is not known: kafka, postgres, hdfs, hive", name)
+			return fmt.Errorf("server %s is not known: %s", name, names())
 		}
 		s, err := begin(ctx, services.Options{Dir: *dir, Log: stderr, Settings: set})
 		if err != nil {
