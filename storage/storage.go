@@ -64,6 +64,16 @@ type FS interface {
 	List(ctx context.Context, uri string, each func(Info) error) error
 }
 
+// Errors of remote stores that callers tell apart.
+var (
+	// ErrUnavailable says that the store was away, busy or too slow, for as long as
+	// it is worth to repeat a request: the same may work later.
+	ErrUnavailable = errors.New("the store is away or busy")
+	// ErrRefused says that the store knows neither this user nor allows him this, or
+	// that there is no such bucket.
+	ErrRefused = errors.New("the store refuses it")
+)
+
 // ErrScheme says that no filesystem here has the URI's scheme.
 var ErrScheme = errors.New("no filesystem here has this scheme")
 
