@@ -47,7 +47,7 @@ func StartGCS(ctx context.Context, o Options) (*GCS, error) {
 			if err := g.MakeBucket(ctx, name); err != nil {
 				return err
 			}
-			if _, err := os.Stat(filepath.Join(s.data(), name)); err != nil {
+			if _, err := os.Stat(filepath.Join(s.Data(), name)); err != nil {
 				return fmt.Errorf("port %d has another server: address already in use: %w", s.port, err)
 			}
 			return nil

@@ -71,16 +71,17 @@ func (s *objects) first(ctx context.Context) error {
 		return err
 	}
 	s.port = ports[0]
-	if err := os.MkdirAll(s.data(), 0o755); err != nil {
+	if err := os.MkdirAll(s.Data(), 0o755); err != nil {
 		return err
 	}
 	return s.start(ctx)
 }
 
-func (s *objects) data() string { return filepath.Join(s.home.dir, "data") }
+// Data is the folder of the buckets, each of whose objects is a file.
+func (s *objects) Data() string { return filepath.Join(s.home.dir, "data") }
 
 func (s *objects) start(ctx context.Context) error {
-	c := s.command(s.port, s.data())
+	c := s.command(s.port, s.Data())
 	c.dir, c.log, c.death = s.home.dir, s.Log(), syscall.SIGKILL
 	p, err := start(c)
 	if err != nil {

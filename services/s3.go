@@ -50,7 +50,7 @@ func StartS3(ctx context.Context, o Options) (*S3, error) {
 			if err := v.MakeBucket(ctx, name); err != nil {
 				return err
 			}
-			if _, err := os.Stat(filepath.Join(s.data(), name)); err != nil {
+			if _, err := os.Stat(filepath.Join(s.Data(), name)); err != nil {
 				return fmt.Errorf("port %d has another server: address already in use: %w", s.port, err)
 			}
 			return nil

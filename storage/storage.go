@@ -163,8 +163,11 @@ func WriteFile(ctx context.Context, files FS, uri string, data []byte) error {
 	return nil
 }
 
-// Scheme is the lower-case scheme of a URI, "" of a plain path.
-func Scheme(uri string) string { return scheme(uri) }
+// IsRemote tells a URI that is not on the local filesystem.
+func IsRemote(uri string) bool {
+	s := scheme(uri)
+	return s != "" && s != "file"
+}
 
 // scheme is the lower-case scheme of a URI, "" of a plain path.
 func scheme(uri string) string {

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -39,7 +40,8 @@ type CatalogConfig struct {
 	// for several hosts; "" is SQLite. It is a secret: no error shows it.
 	Postgres string
 	// Files has the files of tables, of those outside of the warehouse, too; nil is
-	// the local filesystem. It stays the caller's, who closes it after the catalog.
+	// the local filesystem. It is the catalog's, which closes it, also where it
+	// cannot be opened.
 	Files storage.FS
 }
 
@@ -61,9 +63,14 @@ type icebergCatalog interface {
 // OpenCatalog opens a catalog, and makes its folder and database where they
 // are missing. The caller closes it.
 func OpenCatalog(ctx context.Context, cfg CatalogConfig) (_ *Catalog, err error) {
-	c := &Catalog{fs: cfg.Files}
+	c := &Catalog{fs: cfg.Files, unmount: func() {}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.closeFiles())
+		}
+	}()
 	folder := "" // on disk
-	if isRemote(cfg.Warehouse) {
+	if storage.IsRemote(cfg.Warehouse) {
 		if c.root, err = remoteFolder(cfg.Warehouse); err != nil {
 			return nil, fmt.Errorf("open warehouse: %w", err)
 		}
@@ -81,11 +88,6 @@ func OpenCatalog(ctx context.Context, cfg CatalogConfig) (_ *Catalog, err error)
 	}
 	mount, unmount := storage.Mount(c.fs)
 	c.unmount = unmount
-	defer func() {
-		if err != nil {
-			unmount()
-		}
-	}()
 	props := iceberg.Properties{"warehouse": c.root, storage.MountProperty: mount}
 	if cfg.Postgres != "" {
 		c.db, c.ice, err = openPostgres(ctx, cfg.Postgres, props)
@@ -120,9 +122,17 @@ func (c *Catalog) Close() error {
 		errs = append(errs, closer.Close())
 	}
 	errs = append(errs, c.db.Close())
-	c.unmount()
+	errs = append(errs, c.closeFiles())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close the catalog of %s: %w", c.root, err)
+	}
+	return nil
+}
+
+func (c *Catalog) closeFiles() error {
+	c.unmount()
+	if files, ok := c.fs.(io.Closer); ok {
+		return files.Close()
 	}
 	return nil
 }
@@ -244,7 +254,7 @@ func (c *Catalog) location(ident icebergtable.Identifier, wanted string) (string
 		// Two levels below the warehouse, always: no table lies within another.
 		return storage.Join(c.root, strings.Join(ident[:len(ident)-1], "."), ident[len(ident)-1])
 	}
-	if isRemote(wanted) {
+	if storage.IsRemote(wanted) {
 		uri, err := remoteFolder(wanted)
 		if err != nil {
 			return "", fmt.Errorf("location %s: %w", wanted, err)

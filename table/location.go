@@ -11,12 +11,6 @@ import (
 	"lake/storage"
 )
 
-// isRemote tells a URI that is not on the local filesystem.
-func isRemote(text string) bool {
-	s := storage.Scheme(text)
-	return s != "" && s != "file"
-}
-
 // CheckRemote tells whether a URI can be a table's location or a warehouse that
 // is not on the local filesystem.
 func CheckRemote(uri string) error {

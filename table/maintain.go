@@ -110,6 +110,11 @@ func (t *Table) Clean(ctx context.Context, grace time.Duration) ([]OrphanFile, e
 	if err != nil {
 		return nil, fmt.Errorf("clean up table %s: %w", t.name, err)
 	}
+	for _, folder := range []string{"data", "metadata"} {
+		if err := storage.Sweep(ctx, t.catalog.fs, strings.TrimRight(t.Location(), "/")+"/"+folder, g.Before); err != nil {
+			return nil, fmt.Errorf("clean up table %s: %w", t.name, err)
+		}
+	}
 	// In batches, so that what is said to be deleted is, where one fails.
 	var deleted []OrphanFile
 	for batch := range slices.Chunk(orphans, cleanBatch) {

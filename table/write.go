@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
-	"sync"
 	"sync/atomic"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -39,7 +38,8 @@ const (
 	// those with a row group written, since the rest is in memory only.
 	maxOpenFiles = 256
 
-	// syncing is how many files are made durable at a time: that is waiting, not work.
+	// syncing is how many files are made durable at a time at most: that is waiting,
+	// not work.
 	syncing = 16
 
 	// A partition that got none of the last idleRows rows, and whose file is worth
@@ -64,6 +64,9 @@ type Writer struct {
 	schema *arrow.Schema
 	router *router
 	encode chan struct{} // a token for each goroutine that may encode
+
+	room    int64 // of the budget, for rows
+	maxOpen int   // files begun
 
 	fits    *arrow.Schema // the last batch schema that was checked
 	columns []int         // its columns in the table's order; nil: as they are
@@ -106,6 +109,11 @@ func (t *Table) NewWriter(opts WriterOptions) (*Writer, error) {
 	}
 	w := &Writer{opts: opts, fs: t.catalog.fs, folder: folder, state: s, format: format, schema: schema,
 		encode: make(chan struct{}, opts.Parallel)}
+	w.room, w.maxOpen = opts.MemoryBytes, maxOpenFiles
+	if each := storage.WriterBytes(w.fs, folder); each > 0 { // the parts of a store's uploads get half
+		w.room /= 2
+		w.maxOpen = int(min(max(w.room/each, 2), maxOpenFiles))
+	}
 	if w.router, err = newRouter(s); err != nil {
 		return nil, fmt.Errorf("write to table %s: %w", t.name, err)
 	}
@@ -315,10 +323,10 @@ func (w *Writer) count() {
 // completed early, the largest first, only where too many are open or the mere
 // number of partitions is beyond the budget.
 func (w *Writer) keepBudget(ctx context.Context) error {
-	if w.held <= w.opts.MemoryBytes && w.opened <= maxOpenFiles {
+	if w.held <= w.room && w.opened <= w.maxOpen {
 		return nil
 	}
-	room := w.opts.MemoryBytes * 3 / 4
+	room := w.room * 3 / 4
 	order := make([]*partition, 0, len(w.parts))
 	for _, p := range w.parts {
 		if p.writer != nil {
@@ -349,7 +357,7 @@ func (w *Writer) keepBudget(ctx context.Context) error {
 	w.count()
 	slices.SortStableFunc(order, func(a, b *partition) int { return cmp.Compare(b.size(), a.size()) })
 	for _, p := range order {
-		if w.opened <= maxOpenFiles && w.held <= room {
+		if w.opened <= w.maxOpen && w.held <= room {
 			break
 		}
 		if p.file.out == nil {
@@ -376,7 +384,7 @@ func (w *Writer) complete(ctx context.Context, p *partition) error {
 	w.done = append(w.done, e)
 	if w.ending == nil {
 		w.ending = &errgroup.Group{}
-		w.ending.SetLimit(syncing)
+		w.ending.SetLimit(min(syncing, w.maxOpen))
 	}
 	w.ending.Go(func() error { return e.publish(w.state) })
 	return nil
@@ -397,7 +405,7 @@ func (w *Writer) Flush(ctx context.Context) ([]iceberg.DataFile, error) {
 	open := slices.DeleteFunc(slices.Clone(w.parts), func(p *partition) bool { return p.writer == nil })
 	last := make([]*ended, len(open))
 	g, flushing := errgroup.WithContext(ctx)
-	g.SetLimit(max(syncing, w.opts.Parallel))
+	g.SetLimit(max(min(syncing, w.maxOpen), w.opts.Parallel))
 	for i, p := range open {
 		g.Go(func() (err error) {
 			w.encode <- struct{}{}
@@ -454,20 +462,11 @@ func (w *Writer) Abort(ctx context.Context) error {
 			errs = append(errs, p.file.abort())
 		}
 	}
-	var mu sync.Mutex
-	g, removing := errgroup.WithContext(ctx)
-	g.SetLimit(syncing)
-	for _, e := range w.done {
-		g.Go(func() error {
-			if err := w.fs.Remove(removing, e.file.uri); err != nil {
-				mu.Lock()
-				errs = append(errs, err)
-				mu.Unlock()
-			}
-			return nil
-		})
+	uris := make([]string, len(w.done))
+	for i, e := range w.done {
+		uris[i] = e.file.uri
 	}
-	errs = append(errs, g.Wait(), w.reset())
+	errs = append(errs, w.fs.Remove(ctx, uris...), w.reset())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("remove unfinished data files: %w; lake tables clean removes what is left", err)
 	}

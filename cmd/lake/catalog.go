@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"lake/jobs"
+	"lake/storage"
 	"lake/table"
 )
 
@@ -40,7 +41,18 @@ func (r *resolved) catalogConfig() (table.CatalogConfig, error) {
 }
 
 // resolveCatalog checks catalog:.
-func resolveCatalog(job *jobs.Job, p *problems) {
+func resolveCatalog(job *jobs.Job, warehouse string, p *problems) {
+	if storage.IsRemote(warehouse) {
+		var options sqliteCatalog
+		switch {
+		case job.Catalog.Kind == "", job.Catalog.Kind == "sqlite" && job.Catalog.Decode(&options) == nil && options.Path == "":
+			p.add(job.Catalog.Pos, "name a catalog that other machines reach: catalog: {postgres: \"${LAKE_CATALOG}\"}, or a file: {sqlite: {path: catalog.db}}",
+				"catalog: SQLite cannot lie in the warehouse %s", warehouse)
+		}
+		if err := table.CheckRemote(warehouse); err != nil {
+			p.add(job.Catalog.Pos, "", "--warehouse %s: %v", warehouse, err)
+		}
+	}
 	switch job.Catalog.Kind {
 	case "":
 	case "sqlite":
@@ -62,6 +74,7 @@ func (a *app) openCatalog(ctx context.Context, r *resolved) (*table.Catalog, err
 	if err != nil {
 		return nil, err
 	}
+	cfg.Files = a.filesystems(r.folder)
 	return table.OpenCatalog(ctx, cfg)
 }
 
@@ -79,7 +92,7 @@ func (a *app) openTable(ctx context.Context, r *resolved) (*opened, error) {
 }
 
 func (a *app) openNamed(ctx context.Context, r *resolved, name string) (*opened, error) {
-	if _, err := os.Stat(r.warehouse); errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(r.folder); errors.Is(err, os.ErrNotExist) && !storage.IsRemote(r.warehouse) {
 		return nil, withCode(exitPerson, fmt.Errorf("there is no warehouse %s\nhint: lake ingest %s makes it", r.warehouse, r.Path))
 	}
 	catalog, err := a.openCatalog(ctx, r)
@@ -139,17 +152,24 @@ func (a *app) openWarehouse(ctx context.Context) (*table.Catalog, error) {
 	if _, err := os.Stat(filepath.Join(a.warehouse(), "catalog.db")); err != nil {
 		return nil, withCode(exitPerson, fmt.Errorf("there is no warehouse in %s\nhint: say where it is with --warehouse, or name a job file", a.warehouse()))
 	}
-	return table.OpenCatalog(ctx, table.CatalogConfig{Warehouse: a.warehouse()})
+	folder, err := filepath.Abs(a.warehouse())
+	if err != nil {
+		return nil, err
+	}
+	return table.OpenCatalog(ctx, table.CatalogConfig{Warehouse: folder, Files: a.filesystems(folder)})
 }
 
-// announce makes a warehouse that is not there yet, and says so.
+// announce makes a warehouse that is not there yet, and says so. Beside a remote
+// one this host has a folder of its own, for locks.
 func (a *app) announce(r *resolved) error {
-	if _, err := os.Stat(r.warehouse); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(r.folder); !errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	if err := os.MkdirAll(r.warehouse, 0o755); err != nil {
+	if err := os.MkdirAll(r.folder, 0o755); err != nil {
 		return fmt.Errorf("make the warehouse: %w", err)
 	}
-	a.log.Info("made a new warehouse", "folder", r.warehouse)
+	if !storage.IsRemote(r.warehouse) {
+		a.log.Info("made a new warehouse", "folder", r.folder)
+	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"lake/jobs"
 	kafkasink "lake/load/kafka"
 	"lake/rules/tally"
+	"lake/storage"
 	"lake/table"
 )
 
@@ -68,9 +69,9 @@ func exitCode(err error) int {
 		return exitConfig
 	case errors.Is(err, table.ErrFenced), errors.Is(err, kafkasink.ErrFenced):
 		return exitHeld
-	case errors.Is(err, brokers.ErrUnreachable), errors.Is(err, table.ErrCleaned), table.IsUnavailable(err):
+	case errors.Is(err, brokers.ErrUnreachable), errors.Is(err, table.ErrCleaned), errors.Is(err, storage.ErrUnavailable), table.IsUnavailable(err):
 		return exitRetry
-	case errors.Is(err, brokers.ErrRefused), errors.Is(err, brokers.ErrUnknownTopic):
+	case errors.Is(err, brokers.ErrRefused), errors.Is(err, storage.ErrRefused), errors.Is(err, brokers.ErrUnknownTopic):
 		return exitConfig
 	case errors.As(err, &bad), errors.Is(err, tally.ErrStateTooLarge),
 		errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOSPC):

@@ -49,7 +49,7 @@ func standBy(ctx context.Context, try func() (io.Closer, error)) (io.Closer, err
 	}
 }
 
-func (r *resolved) locks(name string) string { return filepath.Join(r.warehouse, "locks", name) }
+func (r *resolved) locks(name string) string { return filepath.Join(r.folder, "locks", name) }
 
 // take takes a lock by name or fails at once with errHeld: a file's in the
 // warehouse, for the processes of this host, and where the catalog is in

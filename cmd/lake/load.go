@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"lake/load"
 	"lake/load/duckdb"
+	"lake/storage"
 	"lake/table"
 )
 
@@ -102,6 +104,9 @@ func (a *app) loadOne(ctx context.Context, r *resolved, t *table.Table, l loadPl
 		return result, err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
+	if storage.IsRemote(t.Location()) { // DuckDB, the one warehouse that there is, reads local files
+		w = localCopies{Warehouse: w, files: t.FS(), dir: filepath.Join(r.folder, "tmp")}
+	}
 	files, err := t.Files(ctx, filter)
 	if err != nil {
 		return result, err

@@ -14,6 +14,7 @@ import (
 	"lake/rules"
 	"lake/rules/tally"
 	"lake/schemas"
+	"lake/storage"
 	"lake/table"
 )
 
@@ -31,7 +32,8 @@ type resolved struct {
 	keys      *ingest.Keys // nil: one process at a time
 	sinks     []sinkPlan
 	loads     []loadPlan
-	warehouse string
+	warehouse string   // a folder, or a URI
+	folder    string   // on this host: the warehouse, or .lake beside the job file where that is remote
 	broken    []string // columns whose type is wrong
 	record    int      // bytes that a record may have; a longer one is a dead letter
 }
@@ -90,8 +92,13 @@ func (a *app) resolve(job *jobs.Job, p *problems) *resolved {
 	if r.warehouse == "" {
 		r.warehouse = job.Resolve("warehouse")
 	}
-	if folder, err := filepath.Abs(r.warehouse); err == nil {
-		r.warehouse = folder // the catalog keeps absolute paths
+	if storage.IsRemote(r.warehouse) {
+		r.folder = job.Resolve(".lake")
+	} else {
+		if folder, err := filepath.Abs(r.warehouse); err == nil {
+			r.warehouse = folder // the catalog keeps absolute paths
+		}
+		r.folder = r.warehouse
 	}
 	if zone, err := time.LoadLocation(job.Time.Zone.Value); err == nil { // the parser reports the others
 		r.zone = zone
@@ -108,7 +115,7 @@ func (a *app) resolve(job *jobs.Job, p *problems) *resolved {
 		}
 	}
 	r.resolveRules(p)
-	resolveCatalog(job, p)
+	resolveCatalog(job, r.warehouse, p)
 	r.source = resolveSource(job, p)
 	r.resolveKeys(p)
 	r.sinks = resolveSinks(r, p)

@@ -8,6 +8,7 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -278,7 +279,12 @@ func dateOf(micros int64, zone *time.Location) int32 {
 	return int32(math.Floor(float64(time.Date(local.Year(), local.Month(), local.Day(), 0, 0, 0, 0, time.UTC).Unix()) / 86400))
 }
 
-// blobs is the folder of the job's checkpoints: beside the tables, never within one.
+// blobs is the folder of the job's checkpoints: never within a table. Those of a
+// remote table lie beside it, where the next host finds them.
 func (r *resolved) blobs(t *table.Table) ingest.Blobs {
-	return ingest.Blobs{FS: t.FS(), Folder: storage.LocalURI(filepath.Join(r.warehouse, "checkpoints", r.Name.Value))}
+	folder := storage.LocalURI(filepath.Join(r.folder, "checkpoints", r.Name.Value))
+	if storage.IsRemote(t.Location()) {
+		folder = strings.TrimRight(t.Location(), "/") + ".checkpoints/" + r.Name.Value
+	}
+	return ingest.Blobs{FS: t.FS(), Folder: folder}
 }

@@ -28,6 +28,9 @@ import (
 	"lake/load/duckdb"
 	filesink "lake/load/files"
 	kafkasink "lake/load/kafka"
+	"lake/storage"
+	"lake/storage/gs"
+	"lake/storage/s3"
 	"lake/table"
 )
 
@@ -224,14 +227,26 @@ func resolveLoads(r *resolved, p *problems) []loadPlan {
 
 func (r *resolved) duckDBPath(cfg duckdb.Config) string {
 	if cfg.Path == "" {
-		return filepath.Join(r.warehouse, "warehouse.duckdb")
+		return filepath.Join(r.folder, "warehouse.duckdb")
 	}
 	return r.Resolve(cfg.Path)
 }
 
 // duckDBOptions leave DuckDB half of --memory: the Go heap stays small meanwhile.
 func (a *app) duckDBOptions(r *resolved) duckdb.Options {
-	return duckdb.Options{MemoryBytes: int64(a.flags.memory) / 2, Threads: runtime.GOMAXPROCS(0), TempDir: filepath.Join(r.warehouse, "tmp")}
+	return duckdb.Options{MemoryBytes: int64(a.flags.memory) / 2, Threads: runtime.GOMAXPROCS(0), TempDir: filepath.Join(r.folder, "tmp")}
+}
+
+// filesystems are all that URIs may name. Remote ones are opened at their first
+// use, with credentials from where their platform keeps them.
+func (a *app) filesystems(warehouse string) *storage.Filesystems {
+	// A writer of a remote object holds some parts of it; few are open at a time.
+	part := int(min(max(int64(a.flags.memory)/256, 1<<20), 8<<20))
+	onS3 := func(ctx context.Context) (storage.FS, error) { return s3.Open(ctx, s3.Options{PartBytes: part}) }
+	return storage.NewFilesystems(storage.Local{Root: warehouse}, map[string]storage.Opener{
+		"gs": func(ctx context.Context) (storage.FS, error) { return gs.Open(ctx, gs.Options{PartBytes: part}) },
+		"s3": onS3, "s3a": onS3, "s3n": onS3,
+	})
 }
 
 // targetBytes is the size that data files should have.
@@ -351,10 +366,7 @@ func (r *resolved) partitionTexts() []string {
 // ensureTable opens the job's table, makes it, or adds the columns that are new.
 func (a *app) ensureTable(ctx context.Context, r *resolved, catalog *table.Catalog) (*table.Table, error) {
 	name := r.Table.Name.Value
-	definition := table.Definition{Schema: r.columns, PartitionBy: r.partition}
-	if r.Table.Location.Value != "" {
-		definition.Location = r.location()
-	}
+	definition := table.Definition{Schema: r.columns, PartitionBy: r.partition, Location: r.location()}
 	t, made, err := loadOrCreate(ctx, catalog, name, definition)
 	if err != nil {
 		return nil, err
@@ -385,7 +397,11 @@ func withCodeOf[E error](code int, err error) error {
 
 // ensureLetters opens or makes the dead-letter table.
 func (a *app) ensureLetters(ctx context.Context, r *resolved, catalog *table.Catalog) (*table.Table, error) {
-	t, _, err := loadOrCreate(ctx, catalog, r.letterTable(), table.Definition{Schema: ingest.LetterSchema()})
+	definition := table.Definition{Schema: ingest.LetterSchema()}
+	if location := r.location(); storage.IsRemote(location) { // who finds the table finds them, too
+		definition.Location = strings.TrimRight(location, "/") + "_dead_letter"
+	}
+	t, _, err := loadOrCreate(ctx, catalog, r.letterTable(), definition)
 	return t, err
 }
 
@@ -403,10 +419,10 @@ func loadOrCreate(ctx context.Context, catalog *table.Catalog, name string, defi
 	return nil, false, fmt.Errorf("make table %s: %w", name, err)
 }
 
-// location is table.location as a URI or an absolute path.
+// location is table.location as a URI or an absolute path; "" is in the warehouse.
 func (r *resolved) location() string {
 	text := r.Table.Location.Value
-	if strings.Contains(text, "://") {
+	if text == "" || strings.Contains(text, "://") {
 		return text
 	}
 	return r.Resolve(text)

@@ -10,6 +10,7 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -69,7 +70,7 @@ func Open(ctx context.Context, o Options) (*FS, error) {
 	o.PartBytes = (o.PartBytes + unit - 1) / unit * unit
 	client, idle, err := newClient(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("reach Google Cloud Storage: %w; hint: gcloud auth application-default login, or GOOGLE_APPLICATION_CREDENTIALS=key.json", err)
+		return nil, fmt.Errorf("reach Google Cloud Storage: %w: %w; hint: gcloud auth application-default login, or GOOGLE_APPLICATION_CREDENTIALS=key.json", storage.ErrRefused, err)
 	}
 	// Every name is created once, so all that lake does may be repeated.
 	client.SetRetry(gcs.WithBackoff(backoff), gcs.WithMaxAttempts(attempts), gcs.WithMaxRetryDuration(callTime), gcs.WithPolicy(gcs.RetryAlways))
@@ -129,24 +130,48 @@ func (f *FS) object(uri string) (*gcs.ObjectHandle, error) {
 	return f.client.Bucket(bucket).Object(object), nil
 }
 
-// wrap gives an error its place, and the meaning that callers look for.
+// wrap gives an error its place and its meaning.
 func wrap(ctx context.Context, verb, uri string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s %s: %w", verb, uri, meaning(ctx, err))
+}
+
+// meaning gives an error what callers look for, and users can do.
+func meaning(ctx context.Context, err error) error {
 	var api *googleapi.Error
+	errors.As(err, &api)
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		err = context.Cause(ctx)
+		return context.Cause(ctx)
 	case errors.Is(err, gcs.ErrObjectNotExist):
-		err = fs.ErrNotExist
+		return fs.ErrNotExist
 	case errors.Is(err, gcs.ErrBucketNotExist):
-		err = fmt.Errorf("%w; hint: make the bucket: gcloud storage buckets create gs://…", err)
-	case errors.As(err, &api) && api.Code == http.StatusUnauthorized:
-		err = fmt.Errorf("%w; hint: the credentials are not valid: gcloud auth application-default login", err)
-	case errors.As(err, &api) && api.Code == http.StatusForbidden:
-		err = fmt.Errorf("%w; hint: the account needs roles/storage.objectUser on the bucket", err)
+		return fmt.Errorf("%w: %w; hint: make the bucket: gcloud storage buckets create gs://…", storage.ErrRefused, err)
+	case api != nil && api.Code == http.StatusUnauthorized:
+		return fmt.Errorf("%w: %w; hint: the credentials are not valid: gcloud auth application-default login", storage.ErrRefused, err)
+	case api != nil && api.Code == http.StatusForbidden:
+		return fmt.Errorf("%w: %w; hint: the account needs roles/storage.objectUser on the bucket", storage.ErrRefused, err)
+	case passes(err):
+		return fmt.Errorf("%w: %w", storage.ErrUnavailable, err)
 	}
-	return fmt.Errorf("%s %s: %w", verb, uri, err)
+	return err
+}
+
+// passes tells an error that may pass by itself.
+func passes(err error) bool {
+	var api *googleapi.Error
+	var network net.Error
+	switch {
+	case errors.As(err, &api):
+		return api.Code == http.StatusRequestTimeout || api.Code == http.StatusTooManyRequests || api.Code >= 500
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &network):
+		return true
+	}
+	return gcs.ShouldRetry(err)
 }
 
 // Stat implements storage.FS.

@@ -69,13 +69,13 @@ func (u *upload) Whole(ctx context.Context, data []byte) error {
 		if done, err := u.settle(ctx, err); done {
 			return err
 		}
-		if try == attempts || !gcs.ShouldRetry(err) {
-			return clear(ctx, err)
+		if try == attempts || !passes(err) {
+			return meaning(ctx, err)
 		}
 		select {
 		case <-time.After(max(pause.Pause(), retryAfter(err))):
 		case <-limited.Done():
-			return clear(ctx, errors.Join(context.Cause(limited), err))
+			return meaning(ctx, err)
 		}
 	}
 }
@@ -145,7 +145,7 @@ func (u *upload) failed(ctx context.Context, err error) error {
 	if done, err := u.settle(ctx, err); done {
 		return err
 	}
-	return clear(ctx, err)
+	return meaning(ctx, err)
 }
 
 // Drop implements storage.Upload. A resumable upload that is not completed
@@ -167,7 +167,7 @@ func (u *upload) settle(ctx context.Context, cause error) (done bool, err error)
 		return true, context.Cause(ctx)
 	}
 	refused := isRefused(cause)
-	if !refused && !gcs.ShouldRetry(cause) && !errors.Is(cause, context.DeadlineExceeded) {
+	if !refused && !passes(cause) {
 		return false, nil
 	}
 	limited, cancel := context.WithTimeout(ctx, callTime)
@@ -191,12 +191,4 @@ func (u *upload) settle(ctx context.Context, cause error) (done bool, err error)
 func isRefused(err error) bool {
 	var api *googleapi.Error
 	return errors.As(err, &api) && api.Code == http.StatusPreconditionFailed
-}
-
-// clear leaves out what is not for the user.
-func clear(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
 }

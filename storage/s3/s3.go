@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -76,7 +77,7 @@ func Open(ctx context.Context, o Options) (*FS, error) {
 	}
 	client, idle, err := newClient(ctx, o)
 	if err != nil {
-		return nil, fmt.Errorf("reach S3: %w; hint: aws configure, or AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", err)
+		return nil, fmt.Errorf("reach S3: %w: %w; hint: aws configure, or AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", storage.ErrRefused, err)
 	}
 	return &FS{client: client, opts: o, idle: idle}, nil
 }
@@ -155,21 +156,33 @@ func isMissing(err error) bool {
 	return false
 }
 
-// wrap gives an error its place, and the meaning that callers look for.
+// wrap gives an error its place and its meaning.
 func wrap(ctx context.Context, verb, uri string, err error) error {
-	switch {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s %s: %w", verb, uri, meaning(ctx, err))
+}
+
+// meaning gives an error what callers look for, and users can do.
+func meaning(ctx context.Context, err error) error {
+	var network net.Error
+	switch at := status(err); {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		err = context.Cause(ctx)
+		return context.Cause(ctx)
 	case isMissing(err):
-		err = fs.ErrNotExist
+		return fs.ErrNotExist
 	case code(err) == "NoSuchBucket":
-		err = fmt.Errorf("%w; hint: make the bucket: aws s3 mb s3://…", err)
-	case status(err) == http.StatusForbidden:
-		err = fmt.Errorf("%w; hint: the credentials are wrong, or their policy lacks s3:GetObject, PutObject, DeleteObject, AbortMultipartUpload on the objects or s3:ListBucket on the bucket", err)
+		return fmt.Errorf("%w: %w; hint: make the bucket: aws s3 mb s3://…", storage.ErrRefused, err)
+	case at == http.StatusForbidden, at == http.StatusUnauthorized, at == http.StatusMovedPermanently, at == http.StatusBadRequest:
+		return fmt.Errorf("%w: %w; hint: the credentials or the region are wrong, or their policy lacks s3:GetObject, PutObject, DeleteObject, AbortMultipartUpload on the objects or s3:ListBucket on the bucket", storage.ErrRefused, err)
+	case at == http.StatusRequestTimeout, at == http.StatusTooManyRequests, at >= 500,
+		errors.Is(err, context.DeadlineExceeded), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &network):
+		return fmt.Errorf("%w: %w", storage.ErrUnavailable, err)
 	}
-	return fmt.Errorf("%s %s: %w", verb, uri, err)
+	return err
 }
 
 // Stat implements storage.FS.

@@ -93,13 +93,13 @@ func (u *upload) Part(ctx context.Context, number int, data []byte) error {
 	defer cancel()
 	id, err := u.begin(limited)
 	if err != nil {
-		return clear(ctx, err)
+		return meaning(ctx, err)
 	}
 	n := aws.Int32(int32(number + 1))
 	out, err := u.fs.client.UploadPart(limited, &s3.UploadPartInput{Bucket: u.bucket, Key: u.key, UploadId: id, PartNumber: n,
 		Body: bytes.NewReader(data), ContentLength: aws.Int64(int64(len(data))), ChecksumAlgorithm: types.ChecksumAlgorithmCrc32c})
 	if err != nil {
-		return clear(ctx, err)
+		return meaning(ctx, err)
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -150,7 +150,7 @@ func (u *upload) settled(ctx context.Context, create func(context.Context) error
 		at := status(cause)
 		refused := at == http.StatusPreconditionFailed || at == http.StatusConflict
 		if !refused && at != 0 && at < 500 && code(cause) != "NoSuchUpload" {
-			return cause // nothing was made
+			return meaning(ctx, cause) // nothing was made
 		}
 		limited, cancel = context.WithTimeout(ctx, callTime)
 		head, err := u.fs.client.HeadObject(limited, &s3.HeadObjectInput{Bucket: u.bucket, Key: u.key})
@@ -165,9 +165,9 @@ func (u *upload) settled(ctx context.Context, create func(context.Context) error
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case !isMissing(err):
-			return fmt.Errorf("whether it was made is not known: %w", errors.Join(cause, err))
+			return fmt.Errorf("whether it was made is not known: %w", meaning(ctx, errors.Join(cause, err)))
 		case !refused || try == settleTries:
-			return cause
+			return meaning(ctx, cause)
 		}
 		select {
 		case <-time.After(pause):
@@ -204,12 +204,4 @@ func (f *FS) Sweep(ctx context.Context, uri string, before time.Time) error {
 		}
 	}
 	return nil
-}
-
-// clear leaves out what is not for the user.
-func clear(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
 }
