@@ -286,12 +286,12 @@ func (c *Catalog) location(ident icebergtable.Identifier, wanted string) (string
 	}
 	if storage.IsRemote(wanted) {
 		uri, err := remoteFolder(wanted)
-		if err == nil {
-			// With the namenode that hdfs:///folder means here: it is another one elsewhere.
-			uri, err = storage.Path(c.fs, uri)
-		}
 		if err != nil {
 			return "", fmt.Errorf("location %s: %w", wanted, err)
+		}
+		// With the namenode that hdfs:///folder means here: it is another one elsewhere.
+		if whole, err := storage.Path(c.fs, uri); err == nil {
+			uri = whole
 		}
 		return uri, nil
 	}

@@ -185,11 +185,19 @@ func answered(err error) bool {
 // their Go struct, which iceberg-go reads, so it stays beneath.
 func explain(err error) error {
 	var meta *hm.MetaException
-	if errors.As(err, &meta) {
-		return fmt.Errorf("the Hive Metastore says: %s: %w", meta.Message, err)
+	if !errors.As(err, &meta) {
+		return err
 	}
-	return err
+	for _, passing := range []string{"java.net.", "java.io.EOFException", "StandbyException", "SafeModeException", "RetriableException"} {
+		if strings.Contains(meta.Message, passing) {
+			return fmt.Errorf("%w: %s: %w", errHiveBusy, meta.Message, err)
+		}
+	}
+	return fmt.Errorf("the Hive Metastore says: %s: %w", meta.Message, err)
 }
+
+// errHiveBusy says that the metastore could not ask the filesystem, or its database.
+var errHiveBusy = errors.New("what the Hive Metastore needs is away")
 
 // isStale tells that a table was not altered since another one had altered it.
 func isStale(err error) bool {

@@ -191,7 +191,7 @@ func IsUnavailable(err error) bool {
 	}
 	var connecting *pgconn.ConnectError
 	var metastore thrift.TTransportException
-	return errors.As(err, &connecting) || errors.As(err, &metastore) || IsNetwork(err) || isBusy(err) ||
+	return errors.As(err, &connecting) || errors.As(err, &metastore) || errors.Is(err, errHiveBusy) || IsNetwork(err) || isBusy(err) ||
 		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, driver.ErrBadConn) || pgconn.Timeout(err)
 }
 

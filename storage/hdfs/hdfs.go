@@ -168,7 +168,7 @@ func wrap(verb, uri string, err error) error {
 		err = fmt.Errorf("%w: %w", storage.ErrRefused, err)
 	case errors.Is(err, fs.ErrPermission):
 		err = fmt.Errorf("%w: %w; hint: HADOOP_USER_NAME or the Kerberos principal needs the right to write there", storage.ErrRefused, err)
-	case !answered(err):
+	case !answered(err) && !errors.Is(err, storage.ErrUnavailable):
 		err = fmt.Errorf("%w: %w", storage.ErrUnavailable, err)
 	}
 	return fmt.Errorf("%s %s: %w", verb, uri, err)
