@@ -5,6 +5,7 @@ package gs
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -73,7 +74,8 @@ func Open(ctx context.Context, o Options) (*FS, error) {
 		return nil, fmt.Errorf("reach Google Cloud Storage: %w: %w; hint: gcloud auth application-default login, or GOOGLE_APPLICATION_CREDENTIALS=key.json", storage.ErrRefused, err)
 	}
 	// Every name is created once, so all that lake does may be repeated.
-	client.SetRetry(gcs.WithBackoff(backoff), gcs.WithMaxAttempts(attempts), gcs.WithMaxRetryDuration(callTime), gcs.WithPolicy(gcs.RetryAlways))
+	client.SetRetry(gcs.WithBackoff(backoff), gcs.WithMaxAttempts(attempts), gcs.WithMaxRetryDuration(callTime), gcs.WithPolicy(gcs.RetryAlways),
+		gcs.WithErrorFunc(passes)) // by itself it takes a connection that is cut before the reply for the end
 	return &FS{client: client, opts: o, idle: idle}, nil
 }
 
@@ -165,10 +167,13 @@ func meaning(ctx context.Context, err error) error {
 func passes(err error) bool {
 	var api *googleapi.Error
 	var network net.Error
+	var cut *json.SyntaxError // a reply of which half came
 	switch {
+	case err == nil, errors.Is(err, context.Canceled):
+		return false
 	case errors.As(err, &api):
 		return api.Code == http.StatusRequestTimeout || api.Code == http.StatusTooManyRequests || api.Code >= 500
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &network):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &network), errors.As(err, &cut):
 		return true
 	}
 	return gcs.ShouldRetry(err)

@@ -167,7 +167,7 @@ func (u *upload) settle(ctx context.Context, cause error) (done bool, err error)
 		return true, context.Cause(ctx)
 	}
 	refused := isRefused(cause)
-	if !refused && !passes(cause) {
+	if !refused && !passes(cause) && !isGone(cause) {
 		return false, nil
 	}
 	limited, cancel := context.WithTimeout(ctx, callTime)
@@ -186,6 +186,13 @@ func (u *upload) settle(ctx context.Context, cause error) (done bool, err error)
 		return true, fmt.Errorf("the store has other bytes than were sent: %d of CRC32C %08x, not %d of %08x", attrs.Size, attrs.CRC32C, u.bytes, u.crc)
 	}
 	return true, nil
+}
+
+// isGone tells that the store knows the resumable upload no more: it was
+// completed, or refused, by an earlier try.
+func isGone(err error) bool {
+	var api *googleapi.Error
+	return errors.As(err, &api) && (api.Code == http.StatusNotFound || api.Code == http.StatusGone) && !errors.Is(err, gcs.ErrBucketNotExist)
 }
 
 func isRefused(err error) bool {

@@ -2,8 +2,14 @@ package s3
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"os"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
@@ -11,6 +17,10 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/logging"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"lake/storage"
 )
 
 // newClient takes region, endpoint and credentials from AWS's default chain.
@@ -20,10 +30,11 @@ func newClient(ctx context.Context, o Options) (*s3.Client, func(), error) {
 		t.MaxIdleConnsPerHost = 64
 	})
 	cfg, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(transport), config.WithRetryer(newRetryer),
-		config.WithAppID("lake"))
+		config.WithAppID("lake"), config.WithLogger(logging.Nop{})) // it would write to stderr by itself
 	if err != nil {
 		return nil, nil, err
 	}
+	cfg.Credentials = credentials{cfg.Credentials}
 	endpoint := o.Endpoint
 	if endpoint == "" {
 		endpoint = os.Getenv("AWS_ENDPOINT_URL_S3")
@@ -47,12 +58,45 @@ func newClient(ctx context.Context, o Options) (*s3.Client, func(), error) {
 	return client, func() { transport.GetTransport().CloseIdleConnections() }, nil
 }
 
+// credentials tells the want of credentials from a platform that is away.
+type credentials struct{ aws.CredentialsProvider }
+
+// Retrieve implements aws.CredentialsProvider.
+func (c credentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	found, err := c.CredentialsProvider.Retrieve(ctx)
+	if err != nil && (!passes(err) || strings.Contains(err.Error(), "no EC2 IMDS role found")) {
+		err = fmt.Errorf("%w: no credentials are found: %w; hint: aws configure, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", storage.ErrRefused, err)
+	}
+	return found, err
+}
+
 // newRetryer repeats as long as a call's time lasts, without the client's quota:
-// it would give up early where many requests meet one outage.
+// it would give up early where many requests meet one outage. By itself the
+// client takes 429, and a reply that is cut, for the end.
 func newRetryer() aws.Retryer {
 	return retry.NewStandard(func(s *retry.StandardOptions) {
 		s.MaxAttempts = attempts
-		s.MaxBackoff = maxBackoff
 		s.RateLimiter = ratelimit.None
+		s.Retryables = append(s.Retryables, retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
+			if passes(err) {
+				return aws.TrueTernary
+			}
+			return aws.UnknownTernary
+		}))
+		s.Backoff = retry.BackoffDelayerFunc(backoff)
 	})
+}
+
+// backoff is how long to wait before the next try: what the store asks for, else
+// twice as long each time, by chance up to that.
+func backoff(attempt int, err error) (time.Duration, error) {
+	longest := min(firstBackoff<<min(attempt, 10), maxBackoff)
+	wait := longest/2 + rand.N(longest/2)
+	var reply *smithyhttp.ResponseError
+	if errors.As(err, &reply) && reply.Response != nil {
+		if seconds, err := strconv.Atoi(reply.Response.Header.Get("Retry-After")); err == nil {
+			wait = max(wait, min(time.Duration(seconds)*time.Second, 2*maxBackoff))
+		}
+	}
+	return wait, nil
 }

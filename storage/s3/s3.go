@@ -31,7 +31,9 @@ const (
 	readTime   = 40 * time.Second // of one try to read some megabytes
 	headerTime = 30 * time.Second // until a server that has the request begins to answer
 	attempts   = 10
-	maxBackoff = 15 * time.Second
+
+	firstBackoff = 50 * time.Millisecond
+	maxBackoff   = 15 * time.Second
 )
 
 // Options of a filesystem.
@@ -166,7 +168,6 @@ func wrap(ctx context.Context, verb, uri string, err error) error {
 
 // meaning gives an error what callers look for, and users can do.
 func meaning(ctx context.Context, err error) error {
-	var network net.Error
 	switch at := status(err); {
 	case err == nil:
 		return nil
@@ -178,11 +179,21 @@ func meaning(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w; hint: make the bucket: aws s3 mb s3://…", storage.ErrRefused, err)
 	case at == http.StatusForbidden, at == http.StatusUnauthorized, at == http.StatusMovedPermanently, at == http.StatusBadRequest:
 		return fmt.Errorf("%w: %w; hint: the credentials or the region are wrong, or their policy lacks s3:GetObject, PutObject, DeleteObject, AbortMultipartUpload on the objects or s3:ListBucket on the bucket", storage.ErrRefused, err)
-	case at == http.StatusRequestTimeout, at == http.StatusTooManyRequests, at >= 500,
-		errors.Is(err, context.DeadlineExceeded), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &network):
+	case passes(err):
 		return fmt.Errorf("%w: %w", storage.ErrUnavailable, err)
 	}
 	return err
+}
+
+// passes tells an error that may pass by itself.
+func passes(err error) bool {
+	var network net.Error
+	at := status(err)
+	if errors.Is(err, storage.ErrRefused) {
+		return false
+	}
+	return at == http.StatusRequestTimeout || at == http.StatusTooManyRequests || at >= 500 || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &network) && !errors.Is(err, context.Canceled)
 }
 
 // Stat implements storage.FS.
@@ -349,7 +360,7 @@ func (f *FS) tries(ctx context.Context, read func(context.Context) error) error 
 		limited, cancel := context.WithTimeout(ctx, readTime)
 		err := read(limited)
 		cancel()
-		if err == nil || ctx.Err() != nil || try == 5 || status(err) != 0 && status(err) < 500 {
+		if err == nil || ctx.Err() != nil || try == 5 || !passes(err) {
 			return err
 		}
 		select {

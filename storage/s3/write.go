@@ -149,7 +149,7 @@ func (u *upload) settled(ctx context.Context, create func(context.Context) error
 		}
 		at := status(cause)
 		refused := at == http.StatusPreconditionFailed || at == http.StatusConflict
-		if !refused && at != 0 && at < 500 && code(cause) != "NoSuchUpload" {
+		if !refused && !passes(cause) && code(cause) != "NoSuchUpload" {
 			return meaning(ctx, cause) // nothing was made
 		}
 		limited, cancel = context.WithTimeout(ctx, callTime)
