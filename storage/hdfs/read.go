@@ -65,7 +65,7 @@ type stream struct {
 }
 
 func (s *stream) close(err error) {
-	_ = s.FileReader.Close() // of a connection that is read only
+	_ = s.Close() // of a connection that is read only
 	s.s.release(err)
 }
 

@@ -106,7 +106,7 @@ func (s *session) release(err error) {
 }
 
 func (s *session) end() {
-	_ = s.Client.Close() // of connections that nobody waits for
+	_ = s.Close() // of connections that nobody waits for
 	s.forget()
 }
 
@@ -294,7 +294,7 @@ func (t *timed) limit() time.Time {
 
 // Read implements net.Conn.
 func (t *timed) Read(b []byte) (int, error) {
-	if err := t.Conn.SetReadDeadline(t.limit()); err != nil {
+	if err := t.SetReadDeadline(t.limit()); err != nil {
 		return 0, err
 	}
 	return t.Conn.Read(b)
@@ -302,7 +302,7 @@ func (t *timed) Read(b []byte) (int, error) {
 
 // Write implements net.Conn.
 func (t *timed) Write(b []byte) (int, error) {
-	if err := t.Conn.SetWriteDeadline(t.limit()); err != nil {
+	if err := t.SetWriteDeadline(t.limit()); err != nil {
 		return 0, err
 	}
 	return t.Conn.Write(b)
