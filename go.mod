@@ -169,3 +169,6 @@ require (
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.11.0 // indirect
 )
+
+// Of the definitions that Iceberg's library reads before main begins, those that it uses.
+replace github.com/substrait-io/substrait => ./replaced/substrait

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/compute"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/apache/iceberg-go"
 	"github.com/google/uuid"
@@ -21,6 +24,8 @@ import (
 type Stream struct {
 	Rule  tally.Rule
 	Stats map[int32]tally.DateStats
+	// Keys are columns whose NULL leaves a row out of the rule, as in the stream; nil: none.
+	Keys []string
 }
 
 // Options are how a plan is executed.
@@ -32,6 +37,9 @@ type Options struct {
 	// end lies at or before Closed (days since 1970, the first open date).
 	Streams []Stream
 	Closed  int32
+	// Dropped is the first date that the table never dropped: of older ones it
+	// does not have what the stream counted. math.MinInt32: it has all.
+	Dropped int32
 	Log     *slog.Logger
 }
 
@@ -53,9 +61,11 @@ type Result struct {
 	Rows        int64        `json:"rows"`
 	BytesIn     int64        `json:"bytes_in"`
 	BytesOut    int64        `json:"bytes_out"`
-	Skipped     int          `json:"skipped,omitempty"`   // groups whose files changed since the plan
-	Recounted   int          `json:"recounted,omitempty"` // rules times dates
-	Late        int64        `json:"late,omitempty"`      // rows that the stream left out of closed windows
+	Skipped     int          `json:"skipped,omitempty"`     // groups whose files changed since the plan
+	Recounted   int          `json:"recounted,omitempty"`   // rules times dates
+	OutOfDate   int          `json:"out_of_date,omitempty"` // not recounted, rules times dates: of dates that were dropped late rows are left at most
+	Late        int64        `json:"late,omitempty"`        // rows that the stream left out of closed windows
+	NullKeys    int64        `json:"null_keys,omitempty"`   // rows that stream and recount left out, once a rule
 	Differences []Difference `json:"differences,omitempty"`
 }
 
@@ -137,7 +147,9 @@ func (r *Result) commit(ctx context.Context, t *table.Table, snapshot int64, don
 			r.BytesOut += f.FileSizeBytes()
 		}
 		r.Recounted += w.recount.Recounted
+		r.OutOfDate += w.recount.OutOfDate
 		r.Late += w.recount.Late
+		r.NullKeys += w.recount.NullKeys
 		r.Differences = append(r.Differences, w.recount.Differences...)
 	}
 	return nil
@@ -149,7 +161,8 @@ func write(ctx context.Context, t *table.Table, snapshot int64, g Group, o Optio
 	if err != nil {
 		return written{}, err
 	}
-	counts, err := newRecount(g, o)
+	out := written{group: g}
+	counts, err := newRecount(g, o, &out.recount)
 	if err != nil {
 		return written{}, err
 	}
@@ -176,7 +189,6 @@ func write(ctx context.Context, t *table.Table, snapshot int64, g Group, o Optio
 	if rows != g.Rows && !hasDeletes(g) {
 		return written{}, fmt.Errorf("its files hold %d rows and the manifest says %d; nothing was changed: check the table with lake tables files", rows, g.Rows)
 	}
-	out := written{group: g}
 	if err := counts.compare(&out.recount); err != nil {
 		return written{}, err
 	}
@@ -198,18 +210,24 @@ func hasDeletes(g Group) bool {
 // recount answers the rules again over the rows of one closed date.
 type recount struct {
 	date    int32
+	mem     memory.Allocator
 	streams []Stream
 	tallies []*tally.Tally
+	nulls   []int64 // rows that each left out
 }
 
 // newRecount counts where the group is all of a closed date; else nothing.
-func newRecount(g Group, o Options) (*recount, error) {
+func newRecount(g Group, o Options, r *Result) (*recount, error) {
 	c := &recount{}
 	date, ok := g.Files[0].Date()
 	if !ok || !g.Whole || date >= o.Closed {
 		return c, nil
 	}
-	c.date = date
+	if date < o.Dropped {
+		r.OutOfDate = len(o.Streams)
+		return c, nil
+	}
+	c.date, c.mem, c.nulls = date, o.Mem, make([]int64, len(o.Streams))
 	for _, s := range o.Streams {
 		t, err := tally.New(s.Rule, tally.Options{Mem: o.Mem, MaxBytes: o.MemoryBytes / 2})
 		if err != nil {
@@ -235,12 +253,42 @@ func (c *recount) add(batch arrow.RecordBatch) error {
 		dates[i] = c.date
 	}
 	for i, t := range c.tallies {
-		if err := t.Add(tally.Rows{Batch: batch, Date: dates}); err != nil {
+		rows, err := c.keyed(batch, c.streams[i].Keys)
+		if err == nil {
+			c.nulls[i] += batch.NumRows() - rows.NumRows()
+			err = t.Add(tally.Rows{Batch: rows, Date: dates[:rows.NumRows()]})
+			rows.Release()
+		}
+		if err != nil {
 			return fmt.Errorf("recount rule %s: %w", c.streams[i].Rule.Name, err)
 		}
 		t.RowFailures()
 	}
 	return nil
+}
+
+// keyed are the rows that have no NULL in keys. The caller releases them.
+func (c *recount) keyed(batch arrow.RecordBatch, keys []string) (arrow.RecordBatch, error) {
+	var nullable []arrow.Array
+	for _, name := range keys {
+		for _, i := range batch.Schema().FieldIndices(name) {
+			if column := batch.Column(i); column.NullN() > 0 {
+				nullable = append(nullable, column)
+			}
+		}
+	}
+	if len(nullable) == 0 {
+		batch.Retain()
+		return batch, nil
+	}
+	keep := array.NewBooleanBuilder(c.mem)
+	defer keep.Release()
+	for row := range int(batch.NumRows()) {
+		keep.Append(!slices.ContainsFunc(nullable, func(a arrow.Array) bool { return a.IsNull(row) }))
+	}
+	mask := keep.NewArray()
+	defer mask.Release()
+	return compute.FilterRecordBatch(compute.WithAllocator(context.Background(), c.mem), batch, mask, compute.DefaultFilterOptions())
 }
 
 // compare sets the recount beside what the stream said. Rows that came too late
@@ -258,6 +306,7 @@ func (c *recount) compare(r *Result) error {
 		}
 		r.Recounted++
 		r.Late += stream.Late
+		r.NullKeys += c.nulls[i]
 		if stream.Late > 0 {
 			continue
 		}

@@ -3,6 +3,7 @@ package compact_test
 import (
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"testing"
 
@@ -74,7 +75,7 @@ func requireEachRowOnce(t *testing.T, tbl *table.Table) {
 }
 
 func options() compact.Options {
-	return compact.Options{Mem: memory.DefaultAllocator, MemoryBytes: 64 << 20, TargetBytes: 1 << 20, Log: slog.New(slog.DiscardHandler)}
+	return compact.Options{Mem: memory.DefaultAllocator, MemoryBytes: 64 << 20, TargetBytes: 1 << 20, Dropped: math.MinInt32, Log: slog.New(slog.DiscardHandler)}
 }
 
 // TestSmallGroupsShareACommit compacts five dates in one snapshot.

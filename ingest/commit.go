@@ -48,6 +48,7 @@ func (p *pipeline) commit(ctx context.Context) error {
 	for i, s := range moved {
 		next := s.record
 		next.Seq, next.CommitID = s.record.Seq+1, id
+		next.Placed = next.Placed && !s.astray
 		if p.shared == nil {
 			next.Partitions = len(s.offsets)
 		}

@@ -41,6 +41,7 @@ type decoded struct {
 	dates    []int32           // local date of each row; nil as times
 	null     []bool            // of each row: its key has a NULL; nil: none has
 	nullKeys int               // how many these are
+	astray   bool              // a row is not in the partition that its key's hash says
 	letters  []Letter
 	err      error
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -23,6 +24,8 @@ type Keys struct {
 	Columns   []int // places in the decoder's schema
 	Names     []string
 	Unchecked bool // take the promise as given
+
+	partitions *atomic.Int32 // of the source, as the session's last takeover counted them
 }
 
 // KeyText says whether a column of this type may decide a source partition.
@@ -85,6 +88,7 @@ func (k *Keys) check(d *decoded, keys [][]byte, records []int32) (bad []int, rea
 		return nil, nil, nil
 	}
 	var want []byte
+	partitions, number := int(k.partitions.Load()), partitionNumber(d.source.Partition)
 	for row := range int(d.rows.NumRows()) {
 		text, whole := k.append(want[:0], d.rows, row)
 		want = text
@@ -95,13 +99,14 @@ func (k *Keys) check(d *decoded, keys [][]byte, records []int32) (bad []int, rea
 			null[row] = true
 			continue
 		}
-		if k.Unchecked {
-			continue
+		if !k.Unchecked {
+			if has := keys[records[row]]; !bytes.Equal(has, want) {
+				bad = append(bad, row)
+				reasons = append(reasons, fmt.Sprintf("the record's key is %q, and partitioned_by %s says %q", clip(has), strings.Join(k.Names, ", "), clip(want)))
+				continue
+			}
 		}
-		if has := keys[records[row]]; !bytes.Equal(has, want) {
-			bad = append(bad, row)
-			reasons = append(reasons, fmt.Sprintf("the record's key is %q, and partitioned_by %s says %q", clip(has), strings.Join(k.Names, ", "), clip(want)))
-		}
+		d.astray = d.astray || place(want, partitions) != number
 	}
 	return bad, reasons, null
 }
@@ -115,11 +120,10 @@ type keyedRows struct {
 }
 
 func (d *decoded) keyed(marks []int64, mem memory.Allocator) (keyedRows, error) {
-	keep := array.NewBooleanBuilder(mem)
-	defer keep.Release()
+	keep := make([]bool, len(d.null))
 	var out keyedRows
 	for row, null := range d.null {
-		keep.Append(!null)
+		keep[row] = !null
 		if null {
 			continue
 		}
@@ -131,10 +135,17 @@ func (d *decoded) keyed(marks []int64, mem memory.Allocator) (keyedRows, error) 
 			out.rows.Watermark = append(out.rows.Watermark, marks[row])
 		}
 	}
-	mask := keep.NewArray()
-	defer mask.Release()
 	var err error
-	ctx := compute.WithAllocator(context.Background(), mem)
-	out.rows.Batch, err = compute.FilterRecordBatch(ctx, d.rows, mask, compute.DefaultFilterOptions())
+	out.rows.Batch, err = pick(d.rows, keep, mem)
 	return out, err
+}
+
+// pick makes a batch of the rows that keep says. The caller releases it.
+func pick(rows arrow.RecordBatch, keep []bool, mem memory.Allocator) (arrow.RecordBatch, error) {
+	b := array.NewBooleanBuilder(mem)
+	defer b.Release()
+	b.AppendValues(keep, nil)
+	mask := b.NewArray()
+	defer mask.Release()
+	return compute.FilterRecordBatch(compute.WithAllocator(context.Background(), mem), rows, mask, compute.DefaultFilterOptions())
 }

@@ -12,12 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/google/uuid"
 
-	"lake/rules/tally"
-	"lake/schemas"
 	"lake/table"
 )
 
@@ -72,6 +68,7 @@ func (p *pipeline) takeOver(ctx context.Context, names []string) error {
 		next := s.record
 		next.Version, next.Pipeline, next.Shard = table.RecordVersion, p.Pipeline, name
 		next.Epoch, next.CommitID, next.SourceID, next.Partitions = s.record.Epoch+1, id, p.Job.Source, max(partitions, s.record.Partitions)
+		next.Placed = s.placed(partitions)
 		if s.anew { // whoever comes before the reset is done must not go on from the old state
 			next.Blob, next.Section, next.SHA256 = "", "", ""
 		}
@@ -94,6 +91,11 @@ func (p *pipeline) takeOver(ctx context.Context, names []string) error {
 		if err := s.restore(ctx); err != nil {
 			return err
 		}
+	}
+	if err := p.rebuild(ctx, taken); err != nil {
+		return err
+	}
+	for _, s := range taken {
 		if err := s.openSinks(ctx); err != nil {
 			return err
 		}
@@ -172,6 +174,7 @@ func (p *pipeline) countPartitions(ctx context.Context, records []table.Record) 
 	if err != nil {
 		return 0, fmt.Errorf("count the source's partitions: %w", err)
 	}
+	p.Keys.partitions.Store(int32(n))
 	if len(p.Keys.Columns) == 0 {
 		return n, nil
 	}
@@ -244,15 +247,15 @@ func (s *shard) unchanged() error {
 	if s.p.Reset != "" {
 		was.Source = is.Source
 	}
-	for _, each := range []Changed{
+	for _, each := range [][3]string{
 		{theSource, was.Source, is.Source},
 		{"time.zone", was.Zone, is.Zone},
 		{"time.field", was.TimeField, is.TimeField},
 		{"table.partition_by", strings.Join(was.PartitionBy, ", "), strings.Join(is.PartitionBy, ", ")},
 		{"partitioned_by", strings.Join(was.PartitionedBy, ", "), strings.Join(is.PartitionedBy, ", ")},
 	} {
-		if each.Was != each.Is {
-			return &each
+		if each[1] != each[2] {
+			return &Changed{What: each[0], Was: each[1], Is: each[2]}
 		}
 	}
 	return nil
@@ -289,7 +292,8 @@ func (p *pipeline) resolveReset(ctx context.Context, shards []*shard) ([]Offsets
 	return moves, nil
 }
 
-// restore makes the rules' state and the offsets those of the last commit.
+// restore makes the rules' state and the offsets those of the last commit. Rules
+// that it does not have stay in s.unknown.
 func (s *shard) restore(ctx context.Context) error {
 	p := s.p
 	states := map[string][][]byte{}
@@ -310,19 +314,15 @@ func (s *shard) restore(ctx context.Context) error {
 	}
 	for i, r := range p.Rules {
 		t := s.tallies[i]
-		switch known := s.known(r); {
-		case known:
+		switch {
+		case s.known(r):
 			if err := t.Restore(states[r.Name]...); err != nil {
 				return fmt.Errorf("restore the state of rule %s: %w", r.Name, err)
 			}
 		case s.last == nil && !s.anew:
 		case p.Keys != nil && !r.Plan.Grouped: // it has no state
-		case p.Keys != nil:
-			return &Changed{What: "rule " + r.Name + " of a shared source, whose rows the table does not tell apart by partition,", Was: "another one", Is: "new"}
 		default:
-			if err := s.rebuild(ctx, r, t); err != nil {
-				return fmt.Errorf("rebuild the state of rule %s from the table: %w", r.Name, err)
-			}
+			s.unknown = append(s.unknown, i)
 		}
 	}
 	return nil
@@ -339,63 +339,6 @@ func (s *shard) known(r Rule) bool {
 func fingerprint(r Rule) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%d\n%d", r.Plan.Fingerprint(), r.Plan, r.Emit, r.Scope))
 	return hex.EncodeToString(sum[:])
-}
-
-// rebuild reads the table's rows through a new or changed rule. It emits nothing
-// for the past but where Backfill is set.
-func (s *shard) rebuild(ctx context.Context, r Rule, t *tally.Tally) error {
-	p := s.p
-	p.Log.Info("rebuilding a rule's state from the table", "rule", r.Name)
-	columns := r.Plan.Columns()
-	if p.Time != nil && !slices.Contains(columns, p.Time.Name) {
-		columns = append(columns, p.Time.Name)
-	}
-	var clock *schemas.ZoneClock
-	if p.Time != nil {
-		clock = schemas.NewZoneClock(p.Time.Zone)
-	}
-	for batch, err := range p.Table.Scan(ctx, table.ScanOptions{Columns: columns}) {
-		if err != nil {
-			return err
-		}
-		rows := tally.Rows{Batch: batch}
-		if clock != nil {
-			rows.Date = dates(batch, p.Time.Name, clock)
-		}
-		err := t.Add(rows)
-		t.RowFailures()
-		batch.Release()
-		if err != nil {
-			return err
-		}
-	}
-	if s.advance != noTime {
-		if err := t.Advance(s.advance); err != nil {
-			return err
-		}
-	}
-	if p.Backfill {
-		return nil
-	}
-	past, err := t.Answers()
-	if err != nil {
-		return err
-	}
-	past.Release()
-	return nil
-}
-
-// dates are the local dates of a batch's event times.
-func dates(batch arrow.RecordBatch, column string, clock *schemas.ZoneClock) []int32 {
-	out := make([]int32, batch.NumRows())
-	for _, i := range batch.Schema().FieldIndices(column) {
-		if times, ok := batch.Column(i).(*array.Timestamp); ok {
-			for row := range out {
-				out[row] = clock.Date(int64(times.Value(row)))
-			}
-		}
-	}
-	return out
 }
 
 func (p *pipeline) newWriter() (err error) {

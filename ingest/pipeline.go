@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -82,7 +83,11 @@ type Config struct {
 	MaxBadRatio float64
 	// Retry tells an error after which a new session is worth a try; nil: none is.
 	// Sessions that end without a commit are tried for Patience.
-	Retry         func(error) bool
+	Retry func(error) bool
+	// StandBy is asked first, of the error that ended a session: where another
+	// process has the job by now it waits until that one is gone, and reports that a
+	// new session may begin. nil: nobody waits. Its own error ends the run, too.
+	StandBy       func(error) (again bool, err error)
 	Patience      time.Duration
 	Reset         string // move the source's offsets there before reading: earliest, latest, …; "": no
 	Backfill      bool   // a new or changed rule emits answers for the past
@@ -136,11 +141,17 @@ func (e *TooManyBad) Error() string {
 }
 
 // Changed says that the job differs from what its table was filled with.
-type Changed struct{ What, Was, Is string }
+type Changed struct {
+	What, Was, Is string
+	Mend          string // "": another name and table, or back
+}
 
 const theSource = "the source"
 
 func (e *Changed) Error() string {
+	if e.Mend != "" {
+		return fmt.Sprintf("%s was %s and is now %s: %s", e.What, e.Was, e.Is, e.Mend)
+	}
 	mend := "give the job another name and table, or change it back"
 	if e.What == theSource {
 		mend += "; a topic that was made anew is read on with --reset-offsets"
@@ -205,6 +216,17 @@ func Run(ctx context.Context, cfg Config, stop <-chan struct{}) (Result, error) 
 		if run.run.Commits > commits {
 			try = 1
 		}
+		if err != nil && cfg.StandBy != nil {
+			again, failed := cfg.StandBy(err)
+			if failed != nil {
+				return run.finish(), errors.Join(err, failed)
+			}
+			if again {
+				cfg.Reset, run.committed, try = p.Reset, time.Now(), 0
+				run.result.Sessions++
+				continue
+			}
+		}
 		if err == nil || cfg.Retry == nil || !cfg.Retry(err) || time.Since(run.committed) > cfg.Patience {
 			return run.finish(), err
 		}
@@ -239,6 +261,9 @@ func (p *pipeline) session(ctx context.Context, stop <-chan struct{}) (err error
 	defer func() { err = errors.Join(err, p.source.Close()) }()
 	if p.Keys != nil {
 		p.shared = p.source.(Shared)
+		keys := *p.Keys // a session's own
+		keys.partitions = &atomic.Int32{}
+		p.Keys = &keys
 	}
 	if err := p.open(ctx); err != nil {
 		return err

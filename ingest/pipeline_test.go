@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -93,7 +94,8 @@ func (l *lines) Close() error { return nil }
 
 // recorder is a sink that remembers; it fails where failing says so.
 type recorder struct {
-	got     []string // "seq rule column=value …"
+	mu      sync.Mutex // shards deliver at the same time
+	got     []string   // "seq rule column=value …"
 	failing bool
 	closed  bool // Open fails
 }
@@ -115,7 +117,10 @@ func (r *recorder) Deliver(_ context.Context, d load.Delivery) error {
 			return err
 		}
 		for row := range int(a.Rows.NumRows()) {
-			r.got = append(r.got, fmt.Sprintf("%d %s %s", d.Seq, a.Rule, w.AppendRow(nil, a.Rows, row)))
+			line := fmt.Sprintf("%d %s %s", d.Seq, a.Rule, w.AppendRow(nil, a.Rows, row))
+			r.mu.Lock()
+			r.got = append(r.got, line)
+			r.mu.Unlock()
 		}
 	}
 	return nil
@@ -133,7 +138,10 @@ type rig struct {
 	folder  string
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t *testing.T) *rig { return newRigOf(t, true) }
+
+// newRigOf is a rig whose users may be NULL where they are not required.
+func newRigOf(t *testing.T, required bool) *rig {
 	t.Cleanup(func() { goleak.VerifyNone(t) })
 	folder := t.TempDir()
 	catalog, err := table.OpenCatalog(t.Context(), table.CatalogConfig{Warehouse: folder})
@@ -145,6 +153,7 @@ func newRig(t *testing.T) *rig {
 	r := &rig{t: t, catalog: catalog, mem: memory.NewCheckedAllocator(memory.DefaultAllocator), folder: folder}
 	t.Cleanup(func() { r.mem.AssertSize(t, 0) })
 	r.columns = schemas.Schema{Fields: []schemas.Field{kind("user", schemas.Int64), kind("ts", schemas.Timestamp)}}
+	r.columns.Fields[0].Required = required
 	r.made = []schemas.Field{kind("dt", schemas.Date)}
 	_, err = catalog.Create(t.Context(), "x.events", table.Definition{
 		Schema:      schemas.Schema{Fields: slices.Concat(r.columns.Fields, r.made)},

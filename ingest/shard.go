@@ -26,11 +26,14 @@ type shard struct {
 	tallies []*tally.Tally
 	sinks   []load.Sink // as Config.Sinks
 	letters []Letter
-	anew    bool // the rules' state does not fit the rows: it is rebuilt from them
+	anew    bool  // the rules' state does not fit the rows: it is rebuilt from them
+	unknown []int // rules, by place, whose state the last commit does not have
+	astray  bool  // a row since the last commit is not where its key's hash says
 
 	pending pending
 	marks   []int64 // scratch
-	advance int64   // watermark that the rules have seen
+	where   tally.Where
+	advance int64 // watermark that the rules have seen
 }
 
 func (p *pipeline) newShard(name string) *shard {
@@ -91,6 +94,7 @@ func (s *shard) take(ctx context.Context, d *decoded) error {
 		}
 		s.offsets[d.source.Partition] = d.source.Position
 	}
+	s.astray = s.astray || d.astray
 	rows := int64(0)
 	if d.rows != nil && d.rows.NumRows() > 0 {
 		rows = d.rows.NumRows()
@@ -148,12 +152,9 @@ func (s *shard) countRows(d *decoded) error {
 	}
 	p.result.NullKeys += int64(d.nullKeys)
 	p.result.Ahead += int64(d.ahead)
-	var shared *tally.Where
-	if len(s.tallies) > 1 {
-		shared = &tally.Where{}
-	}
+	s.where.Reset()
 	for i, t := range s.tallies {
-		taken := tally.Rows{Batch: d.rows, Date: d.dates, Watermark: marks, Where: shared}
+		taken := tally.Rows{Batch: d.rows, Date: d.dates, Watermark: marks, Where: &s.where}
 		at := func(row int) int { return row }
 		if d.nullKeys > 0 && p.Rules[i].Plan.Grouped {
 			keyed, err := d.keyed(marks, p.Mem)

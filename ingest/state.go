@@ -2,7 +2,9 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"time"
 
@@ -31,8 +33,26 @@ type RuleState struct {
 	Stats  map[int32]tally.DateStats // by date; nil where not Known
 }
 
-// ReadState reads the state of a pipeline; found is false before its first commit.
-func ReadState(ctx context.Context, t *table.Table, blobs Blobs, pipeline string, rules []tally.Rule) (s State, found bool, err error) {
+// ReadState reads the state of a pipeline; found is false before its first
+// commit. An owner that goes on deletes what its next commits do not need: the
+// table is then refreshed, and its newest state read. What t has afterwards is
+// the table as that state has it.
+func ReadState(ctx context.Context, t *table.Table, blobs Blobs, pipeline string, rules []tally.Rule) (State, bool, error) {
+	for try := 1; ; try++ {
+		s, found, err := readState(ctx, t, blobs, pipeline, rules)
+		if try == stateTries || !errors.Is(err, fs.ErrNotExist) {
+			return s, found, err
+		}
+		if err := t.Refresh(ctx); err != nil {
+			return s, false, err
+		}
+	}
+}
+
+// stateTries bounds how often ReadState runs after an owner that commits.
+const stateTries = 20
+
+func readState(ctx context.Context, t *table.Table, blobs Blobs, pipeline string, rules []tally.Rule) (s State, found bool, err error) {
 	records, err := t.Records()
 	if err != nil {
 		return s, false, err

@@ -84,10 +84,14 @@ func (d *document) check(j *Job, top Pos) {
 	d.checkTime(j)
 	d.checkTable(j, top)
 	d.checkColumns(j)
+	d.oneOf(&j.Publish.Format, "publish.format", "parquet", "csv", "jsonl")
 	d.positive("commit.interval", j.Commit.Interval.Duration > 0)
 	d.positive("commit.max_records", j.Commit.MaxRecords > 0)
 	d.positive("commit.max_bytes", j.Commit.MaxBytes > 0)
 	d.positive("compact.snapshots", j.Compact.Snapshots.Duration > 0)
+	if at, ok := d.places["compact.max_snapshots"]; ok && j.Compact.MaxSnapshots < 100 {
+		d.add(at, "the newest hundred are always kept", "compact.max_snapshots: 100 or more expected, not %d", j.Compact.MaxSnapshots)
+	}
 	if at, ok := d.places["compact.min_files"]; ok && j.Compact.MinFiles < 2 {
 		d.add(at, "one file cannot be made fewer", "compact.min_files: 2 or more expected, not %d", j.Compact.MinFiles)
 	}
@@ -153,6 +157,10 @@ func (d *document) checkTable(j *Job, top Pos) {
 	}
 	if _, said := d.places["table.partition_by"]; !said && j.Time.Field.Given() {
 		j.Table.PartitionBy = []Text{{Value: dateColumn, Written: dateColumn, Pos: j.Time.Field.Pos}}
+	}
+	d.positive("table.retain", j.Table.Retain.Duration > 0)
+	if at, ok := d.places["table.retain"]; ok && !slices.ContainsFunc(j.Table.PartitionBy, func(p Text) bool { return p.Value == dateColumn }) {
+		d.add(at, "partition_by: [dt], with time: {field: …}", "table.retain: whole dates are dropped, and the table is not partitioned by dt")
 	}
 }
 

@@ -35,6 +35,7 @@ type Job struct {
 	Rules      []Rule     `yaml:"rules"` // in the file's order
 	DeadLetter DeadLetter `yaml:"dead_letter"`
 	Load       []Adapter  `yaml:"load"`
+	Publish    Publish    `yaml:"publish"`
 }
 
 // Decode is how records are read.
@@ -55,9 +56,10 @@ type Time struct {
 
 // Table is where rows land.
 type Table struct {
-	Name        Text   `yaml:"name"`         // namespace.table
-	Location    Text   `yaml:"location"`     // URI or path; "" is inside the warehouse
-	PartitionBy []Text `yaml:"partition_by"` // dt, a column, hour(ts), bucket(16, user_id); default dt where there is an event time
+	Name        Text     `yaml:"name"`         // namespace.table
+	Location    Text     `yaml:"location"`     // URI or path; "" is inside the warehouse
+	PartitionBy []Text   `yaml:"partition_by"` // dt, a column, hour(ts), bucket(16, user_id); default dt where there is an event time
+	Retain      Duration `yaml:"retain"`       // dates that are wholly older are dropped by lake compact --expire; 0: none ever
 }
 
 // Commit says when a run commits: whichever comes first. A run that ends with
@@ -71,8 +73,11 @@ type Commit struct {
 // Compact says how the table is kept in shape by a run that follows its source.
 type Compact struct {
 	Auto      bool     `yaml:"auto"`      // default true
-	Snapshots Duration `yaml:"snapshots"` // how long snapshots are kept; default 24h
-	MinFiles  int64    `yaml:"min_files"` // small files of a partition that are worth a rewrite; default 5
+	Snapshots Duration `yaml:"snapshots"` // how long snapshots are kept, the newest hundred always; default 24h
+	// MaxSnapshots bounds them where a job commits often: each commit reads and
+	// writes the list of them. Default 500.
+	MaxSnapshots int64 `yaml:"max_snapshots"`
+	MinFiles     int64 `yaml:"min_files"` // small files of a partition that are worth a rewrite; default 5
 }
 
 // Rule is a query with when and whither it answers.
@@ -89,12 +94,20 @@ type DeadLetter struct {
 	MaxRatio float64 `yaml:"max_ratio"` // of all records, 0 to 1; default 0.01
 }
 
+// Publish says what lake publish writes where its flags do not.
+type Publish struct {
+	To           Text `yaml:"to"`            // URI or path of the folder that has the dates' folders; "" is beside the table
+	Layout       Text `yaml:"layout"`        // strftime codes of a date's folder: data_%Y_%m_%d, dt=%Y-%m-%d
+	Format       Text `yaml:"format"`        // parquet (default), csv, jsonl
+	StorageClass Text `yaml:"storage_class"` // of the data, on stores that have classes: ARCHIVE
+}
+
 // defaults is a job that says nothing.
 func defaults() *Job {
 	return &Job{
 		Time:       Time{IdleAfter: Duration{Duration: 30 * time.Second}, MaxFuture: Duration{Duration: 24 * time.Hour}},
 		Commit:     Commit{Interval: Duration{Duration: 10 * time.Second}},
-		Compact:    Compact{Auto: true, Snapshots: Duration{Duration: 24 * time.Hour}, MinFiles: 5},
+		Compact:    Compact{Auto: true, Snapshots: Duration{Duration: 24 * time.Hour}, MaxSnapshots: 500, MinFiles: 5},
 		DeadLetter: DeadLetter{MaxRatio: 0.01},
 	}
 }

@@ -68,8 +68,10 @@ func (w *world) share() {
 	if w.catalog != "" {
 		more = fmt.Sprintf("catalog: {postgres: %q}\n", w.catalog)
 	}
-	w.writeJob(", partitioned_by: [user], session_timeout: 1500ms", more)
+	w.writeJob(sharedSource, more)
 }
+
+const sharedSource = ", partitioned_by: [user], session_timeout: 1500ms"
 
 // chaos is a world whose processes are restarted as they end, as a scheduler does.
 type chaos struct {

@@ -122,3 +122,60 @@ func TestSchemaChange(t *testing.T) {
 		}
 	}
 }
+
+// Case 23: columns that go. The job file may not drop or rename a column: the rows
+// that are there have it. Another engine may, in the table: once the job says the
+// same, it goes on, and what was written before reads as the table says now.
+func TestColumnsGo(t *testing.T) {
+	t.Parallel()
+	ctx := limited(t, 3*time.Minute)
+	w := newWorld(t, servers.Kafka(t), lake(t), seed(t), partitions)
+	w.stream.extra = "old"
+	base := w.schema
+	w.schema = base + ", extra: string, more: int64"
+	w.writeJob("", "")
+	w.feed(ctx, 1000)
+	w.pass(ctx, int64(w.good()))
+
+	job := func(columns, why string) {
+		w.schema = base + columns
+		w.writeJob("", "")
+		if why != "" {
+			w.refuses(ctx, why, config)
+		}
+	}
+	job(", extra: string", "more (int64) is in the table and not in the schema")
+	job(", extra2: string, more: int64", "extra (string) is in the table and not in the schema")
+	w.change(ctx, "drop-column", "more")
+	job(", extra: string", "")
+	w.feed(ctx, 500)
+	w.pass(ctx, int64(w.good()))
+	w.change(ctx, "rename-column", "extra", "note")
+	job(", note: {type: string, from: extra}", "")
+	w.stream.extra = "new"
+	before := append([]int(nil), w.stream.sent...)
+	w.feed(ctx, 500)
+	n := w.follow()
+	w.untilRows(ctx, int64(w.good()-250))
+	n.kill()
+	w.seal(ctx)
+	w.finish(ctx)
+	w.ends(ctx, w.start(nil, "compact"), exit0) // old files and new ones become one
+	w.clean(ctx)
+
+	r, err := w.readTable(ctx, "r.events", "part,off,note")
+	require.NoError(t, err)
+	require.Len(t, r.Rows, w.good())
+	for _, cells := range r.Rows {
+		var part, off int
+		var note string
+		for i, into := range []any{&part, &off, &note} {
+			require.NoError(t, json.Unmarshal(cells[i], into))
+		}
+		want := "old"
+		if off >= before[part] {
+			want = "new"
+		}
+		require.Equal(t, want, note, "%d/%d", part, off)
+	}
+}

@@ -111,6 +111,9 @@ func build(t testing.TB, name string, overlay map[string]string) string {
 	return path
 }
 
+// withDuckDB is the name of the binary that has DuckDB, and so needs a C compiler.
+const withDuckDB = "lake-duckdb"
+
 func buildLake(ctx context.Context, name string, overlay map[string]string) (string, error) {
 	if builds.dir == "" {
 		dir, err := os.MkdirTemp("", "lake-reliability-")
@@ -147,7 +150,11 @@ func buildLake(ctx context.Context, name string, overlay map[string]string) (str
 		args = append(args, "-overlay", path+".json")
 	}
 	cmd := exec.CommandContext(ctx, "go", append(args, "./cmd/lake")...)
-	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	cgo := "CGO_ENABLED=0"
+	if name == withDuckDB {
+		cgo = "CGO_ENABLED=1"
+	}
+	cmd.Dir, cmd.Env = root, append(os.Environ(), cgo)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", errors.Join(fmt.Errorf("build %s: %w: %s", name, err, out))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -222,4 +223,47 @@ func TestRebalanceInMidCommit(t *testing.T) {
 	w.finish(ctx)
 	w.clean(ctx)
 	w.report()
+}
+
+// Case 11: a run that loses the race of a takeover ends with 75, or with
+// --standby waits until the other one is gone, and goes on.
+func TestLostRaceOfATakeover(t *testing.T) {
+	t.Parallel()
+	for name, standby := range map[string]bool{"without standby": false, "with standby": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx := limited(t, 3*time.Minute)
+			w := begun(ctx, t, servers.Kafka(t))
+			args := []string{"ingest", "--follow"}
+			if standby {
+				args = append(args, "--standby")
+			}
+			loser := w.start([]string{"LAKE_STOP_AT=" + faults.Built + ":1"}, args...)
+			require.NoError(t, loser.suspended(ctx)) // with its takeover built
+			w.otherHost()
+			w.feed(ctx, 1000)
+			winner := w.follow()
+			w.untilRows(ctx, int64(w.good()))
+			loser.signal(syscall.SIGCONT)
+			if !standby {
+				w.ends(ctx, loser, held)
+			} else {
+				for !strings.Contains(loser.said.String(), "another run took the job over; standing by") {
+					require.NoError(t, pause(ctx, 10*time.Millisecond), loser.said)
+				}
+			}
+			w.feed(ctx, 500)
+			w.untilRows(ctx, int64(w.good())) // the winner is not disturbed
+			require.True(t, winner.running())
+			winner.kill()
+			w.seal(ctx)
+			if standby {
+				w.untilRows(ctx, int64(w.good()))
+				loser.signal(syscall.SIGTERM)
+				w.ends(ctx, loser, exit0)
+			}
+			w.finish(ctx)
+			w.clean(ctx)
+		})
+	}
 }

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"encoding/binary"
 	"fmt"
 	"unsafe"
 
@@ -256,6 +257,22 @@ func sameBits[To, From ~int64](from []From) []To {
 	return unsafe.Slice((*To)(unsafe.Pointer(&from[0])), len(from))
 }
 
+// packBools sets a bit for each value that is true; the bits are zero.
+func packBools(bits []byte, values []bool) {
+	if len(values) == 0 {
+		return
+	}
+	// Go keeps a bool as a byte that is 0 or 1; the product moves the lowest bits
+	// of eight of them into the highest byte, in order.
+	whole := unsafe.Slice((*byte)(unsafe.Pointer(&values[0])), len(values))
+	for ; len(whole) >= 8; whole, bits = whole[8:], bits[1:] {
+		bits[0] = byte(binary.LittleEndian.Uint64(whole) * 0x0102040810204080 >> 56)
+	}
+	for i, x := range whole {
+		bits[0] |= x << i
+	}
+}
+
 // arrow makes an array of n values of type t. Its buffers are Go's own memory;
 // texts are copied.
 func (v *vector) arrow(t schemas.Type, n int) (arrow.Array, error) {
@@ -264,8 +281,10 @@ func (v *vector) arrow(t schemas.Type, n int) (arrow.Array, error) {
 	switch t.Kind {
 	case schemas.Bool:
 		bits := make([]byte, bitutil.BytesForBits(int64(n)))
-		for i := range n {
-			if v.bools[i&m] {
+		if !v.one {
+			packBools(bits, v.bools[:n])
+		} else if v.bools[0] {
+			for i := range n {
 				bits[i>>3] |= 1 << (i & 7)
 			}
 		}

@@ -100,7 +100,8 @@ func (k *Kafka) first(ctx context.Context, settings map[string]string) error {
 	formatting, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	args := append([]string{k.java, "-Xmx128m"}, smallJVM...)
-	args = append(args, "-Dlog4j.configuration=file:"+k.file("log4j.properties"), "-cp", k.jars,
+	// Libraries that it unpacks go with its data: a broker that is killed leaves them.
+	args = append(args, "-Djava.io.tmpdir="+k.home.dir, "-Dlog4j.configuration=file:"+k.file("log4j.properties"), "-cp", k.jars,
 		"kafka.tools.StorageTool", "format", "-t", k.cluster, "-c", k.file("server.properties"))
 	if _, err := output(formatting, identity{}, k.home.dir, nil, args...); err != nil {
 		return err
@@ -154,7 +155,8 @@ func (k *Kafka) file(name string) string { return filepath.Join(k.home.dir, name
 // start starts the broker on its data.
 func (k *Kafka) start(ctx context.Context) error {
 	args := append([]string{k.java, "-Xms256m", "-Xmx768m"}, smallJVM...)
-	args = append(args, "-Dlog4j.configuration=file:"+k.file("log4j.properties"), "-cp", k.jars, "kafka.Kafka", k.file("server.properties"))
+	// Libraries that it unpacks go with its data: a broker that is killed leaves them.
+	args = append(args, "-Djava.io.tmpdir="+k.home.dir, "-Dlog4j.configuration=file:"+k.file("log4j.properties"), "-cp", k.jars, "kafka.Kafka", k.file("server.properties"))
 	p, err := start(command{args: args, dir: k.home.dir, log: k.Log(), death: syscall.SIGKILL})
 	if err != nil {
 		return err

@@ -192,7 +192,7 @@ func IsUnavailable(err error) bool {
 	var connecting *pgconn.ConnectError
 	var metastore thrift.TTransportException
 	return errors.As(err, &connecting) || errors.As(err, &metastore) || errors.Is(err, errHiveBusy) || IsNetwork(err) || isBusy(err) ||
-		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, driver.ErrBadConn) || pgconn.Timeout(err)
+		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, pgconn.ErrConnClosed) || pgconn.Timeout(err)
 }
 
 // IsNetwork reports whether the error is a connection's. A file's has the same

@@ -227,7 +227,7 @@ func (t *Table) retry(ctx context.Context, decide func(*state) (done bool, err e
 		ice, err := tx.Commit(ctx)
 		if err == nil {
 			faults.Point(faults.Swapped)
-			after, err := newState(ice)
+			after, err := t.committed(ctx, ice)
 			if err != nil {
 				return err
 			}

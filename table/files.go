@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -162,3 +163,7 @@ func (t *Table) newFile(s *state, task icebergtable.FileScanTask, paths map[int3
 	}
 	return out, nil
 }
+
+// DeletedBy names the delete files and vectors that apply to the file, sorted:
+// the same file under the same names has the same rows.
+func (f File) DeletedBy() []string { return slices.Sorted(maps.Keys(f.deletes())) }

@@ -60,6 +60,9 @@ func (l *Lock) Close() error {
 	l.once.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
+		// The server notices a closed connection by and by, and whoever comes next
+		// would be turned away; where it cannot be asked there is no lock either.
+		_, _ = l.conn.Exec(ctx, "SELECT pg_advisory_unlock_all()")
 		l.err = l.conn.Close(ctx)
 	})
 	return l.err

@@ -17,10 +17,27 @@ import (
 	"lake/storage"
 )
 
-// Expire drops snapshots that are older than a moment, but never the keep
-// newest ones, nor one that a branch or tag names. Files stay until Clean. It
-// returns how many it dropped.
-func (t *Table) Expire(ctx context.Context, olderThan time.Time, keep int) (int, error) {
+// Keep says which snapshots stay: the Least newest and, of the Most newest, those
+// that are younger than Age. Every commit reads and writes what its table's
+// snapshots are, so that their number is bounded however often a job commits.
+type Keep struct {
+	Age         time.Duration
+	Least, Most int // Most 0: no bound
+}
+
+// age is Age, or less where more than Most snapshots are younger.
+func (k Keep) age(snapshots []icebergtable.Snapshot) time.Duration {
+	age := max(k.Age, 0)
+	if most := max(k.Most, k.Least); k.Most > 0 && len(snapshots) > most {
+		oldest := snapshots[len(snapshots)-most] // they are in the order of their commits
+		age = min(age, max(time.Since(time.UnixMilli(oldest.TimestampMs)), 0))
+	}
+	return age
+}
+
+// Expire drops the snapshots that are not to be kept, but never one that a
+// branch or tag names. Files stay until Clean. It returns how many it dropped.
+func (t *Table) Expire(ctx context.Context, keep Keep) (int, error) {
 	var dropped []int64
 	tried := false
 	err := t.retry(ctx, func(s *state) (bool, error) {
@@ -34,7 +51,7 @@ func (t *Table) Expire(ctx context.Context, olderThan time.Time, keep int) (int,
 		tx := s.ice.NewTransaction()
 		// Without the post-commit step, which deletes files that a reader or a
 		// suspended writer may still need.
-		err := tx.ExpireSnapshots(icebergtable.WithOlderThan(max(time.Since(olderThan), 0)), icebergtable.WithRetainLast(max(keep, 1)), icebergtable.WithPostCommit(false))
+		err := tx.ExpireSnapshots(icebergtable.WithOlderThan(keep.age(s.ice.Metadata().Snapshots())), icebergtable.WithRetainLast(max(keep.Least, 1)), icebergtable.WithPostCommit(false))
 		if err != nil {
 			return nil, err
 		}

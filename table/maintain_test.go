@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -164,13 +165,13 @@ func TestExpire(t *testing.T) {
 	for id := range int64(5) {
 		o.mustCommit(writeEvents(t, o.table, day, id))
 	}
-	n, err := o.table.Expire(t.Context(), time.Now().Add(-time.Hour), 1)
+	n, err := o.table.Expire(t.Context(), Keep{Age: time.Hour})
 	require.NoError(t, err)
 	require.Zero(t, n, "all are young")
 	tbl := load(t, c, "shop.events")
 	plan, _ := tbl.Current()
 	require.NoError(t, tbl.Rewrite(t.Context(), Rewrite{Snapshot: plan.ID, Old: filesOf(t, tbl, FileFilter{}), New: []dataFile{writeEvents(t, tbl, day, 0, 1, 2, 3, 4)}}))
-	n, err = tbl.Expire(t.Context(), time.Now().Add(time.Hour), 1)
+	n, err = tbl.Expire(t.Context(), Keep{})
 	require.NoError(t, err)
 	require.Equal(t, 6, n)
 	require.Len(t, tbl.Snapshots(), 1)
@@ -179,6 +180,49 @@ func TestExpire(t *testing.T) {
 	require.Len(t, ids(t, load(t, c, "shop.events"), ScanOptions{}), 6)
 	_, err = load(t, c, "shop.events").Files(t.Context(), FileFilter{Snapshot: tbl.Snapshots()[0].ID + 1})
 	require.ErrorContains(t, err, "there is no snapshot")
+}
+
+// TestExpireByNumber: a job that commits often does not keep them all for a day.
+func TestExpireByNumber(t *testing.T) {
+	c, _ := newEvents(t)
+	o := takeOver(t, c, "shop.events")
+	for range 12 {
+		o.mustCommit()
+	}
+	before := o.table.Snapshots()
+	require.Len(t, before, 13)
+	n, err := o.table.Expire(t.Context(), Keep{Age: 24 * time.Hour, Least: 2, Most: 20})
+	require.NoError(t, err)
+	require.Zero(t, n)
+	_, err = o.table.Expire(t.Context(), Keep{Age: 24 * time.Hour, Least: 2, Most: 6})
+	require.NoError(t, err)
+	after := load(t, c, "shop.events").Snapshots()
+	require.LessOrEqual(t, len(after), 6)
+	require.GreaterOrEqual(t, len(after), 5, "the one at the bound is of the same age")
+	require.Equal(t, before[len(before)-len(after):], after, "the newest stay")
+	o.mustCommit()
+	require.NoError(t, o.table.CheckLineage("p", "all"))
+}
+
+// TestCommitsAreForgotten: iceberg-go's metadata holds that of the commits before
+// it; a run of a day must not. 120 commits took 35 MiB.
+func TestCommitsAreForgotten(t *testing.T) {
+	c, _ := newEvents(t)
+	o := takeOver(t, c, "shop.events")
+	heap := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	for range 120 {
+		o.mustCommit()
+	}
+	after := heap()
+	require.Less(t, after, before+4<<20)
+	runtime.KeepAlive(o)
 }
 
 func age(t *testing.T, path string, by time.Duration) {
@@ -244,7 +288,7 @@ func TestCleanRemovesOnlyOrphans(t *testing.T) {
 	}
 
 	// Expired, the old files go, too: the four that were replaced.
-	n, err := tbl.Expire(t.Context(), time.Now().Add(time.Hour), 1)
+	n, err := tbl.Expire(t.Context(), Keep{})
 	require.NoError(t, err)
 	require.Positive(t, n)
 	ageAll(t, tbl, time.Hour)
@@ -331,7 +375,7 @@ func TestEverythingTogether(t *testing.T) {
 	})
 	cleaner := load(t, c, "shop.events")
 	loop(1, func() error {
-		if _, err := cleaner.Expire(t.Context(), time.Now(), 5); err != nil {
+		if _, err := cleaner.Expire(t.Context(), Keep{Least: 5}); err != nil {
 			return err
 		}
 		_, err := cleaner.Clean(t.Context(), 30*time.Second)

@@ -34,6 +34,7 @@ type Record struct {
 	CommitID   string `json:"commit_id"`
 	SourceID   string `json:"source_id,omitempty"`
 	Partitions int    `json:"partitions,omitempty"` // of the source
+	Placed     bool   `json:"placed,omitempty"`     // every row of the shard is in the partition, of that many, that its key's hash says
 	Ordinal    int64  `json:"ordinal"`              // filled in by Commit
 	Sequence   int64  `json:"sequence"`             // of the commit's snapshot in the table; filled in by Commit
 	Blob       string `json:"blob,omitempty"`       // the checkpoint file; "" before the first batch

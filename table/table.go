@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/apache/iceberg-go"
+	icebergio "github.com/apache/iceberg-go/io"
 	icebergtable "github.com/apache/iceberg-go/table"
 
 	"lake/schemas"
@@ -59,6 +60,26 @@ func newState(ice *icebergtable.Table) (*state, error) {
 		return nil, err
 	}
 	return &state{ice: ice, schema: schema, partitions: partitions}, nil
+}
+
+// committed is the state after a commit of ours. Its metadata is read anew from
+// its JSON: iceberg-go's (v0.7.0) hangs on to that of the commit before, and so
+// to all of a run's: a new snapshot's parent id points into the older list.
+func (t *Table) committed(ctx context.Context, ice *icebergtable.Table) (*state, error) {
+	fs, err := ice.FS(ctx)
+	if err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(ice.Metadata())
+	if err != nil {
+		return nil, fmt.Errorf("write the metadata: %w", err)
+	}
+	metadata, err := icebergtable.ParseMetadataBytes(text)
+	if err != nil {
+		return nil, fmt.Errorf("read the metadata back: %w", err)
+	}
+	open := func(context.Context) (icebergio.IO, error) { return fs, nil }
+	return newState(icebergtable.New(ice.Identifier(), metadata, ice.MetadataLocation(), open, t.catalog.ice))
 }
 
 // setJSON records which fields of the fresh schema are json in the declared one.

@@ -154,7 +154,7 @@ func (a *app) openArg(ctx context.Context, arg string) (*opened, *resolved, erro
 	t, err := catalog.Load(ctx, arg)
 	if errors.Is(err, table.ErrNoTable) {
 		names, _ := catalog.List(ctx)
-		err = withCode(exitPerson, fmt.Errorf("there is no table %s in %s; hint: %s", arg, a.warehouse(), nearest(arg, names)))
+		err = withCode(exitPerson, fmt.Errorf("there is no table %s in %s; hint: %s", arg, a.searched(), nearest(arg, names)))
 	}
 	if err != nil {
 		return nil, nil, errors.Join(err, catalog.Close())
@@ -170,15 +170,64 @@ func (a *app) warehouse() string {
 	return "warehouse"
 }
 
-func (a *app) openWarehouse(ctx context.Context) (*table.Catalog, error) {
-	if _, err := os.Stat(filepath.Join(a.warehouse(), "catalog.db")); err != nil {
-		return nil, withCode(exitPerson, fmt.Errorf("there is no warehouse in %s\nhint: say where it is with --warehouse, or name a job file", a.warehouse()))
+// searched names, for messages, where commands that are given no job look for tables.
+func (a *app) searched() string {
+	switch text := a.flags.catalog; {
+	case text == "":
+		return a.warehouse()
+	case strings.Contains(text, "://"):
+		return "the catalog of --catalog"
+	default:
+		return text
 	}
-	folder, err := filepath.Abs(a.warehouse())
+}
+
+// openWarehouse opens the catalog of commands that are given no job. It makes nothing.
+func (a *app) openWarehouse(ctx context.Context) (*table.Catalog, error) {
+	cfg, err := a.catalogOfFlags()
 	if err != nil {
 		return nil, err
 	}
-	return table.OpenCatalog(ctx, table.CatalogConfig{Warehouse: folder, Files: a.filesystems(folder)})
+	folder, err := filepath.Abs(cfg.Warehouse)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Warehouse, cfg.Files = folder, a.filesystems(folder)
+	return table.OpenCatalog(ctx, cfg)
+}
+
+// catalogOfFlags is the catalog that --catalog and --warehouse say; it is there,
+// or is a server's.
+func (a *app) catalogOfFlags() (table.CatalogConfig, error) {
+	cfg := table.CatalogConfig{Warehouse: a.warehouse()}
+	file := filepath.Join(cfg.Warehouse, "catalog.db")
+	switch text := a.flags.catalog; {
+	case strings.Contains(text, "://") && !strings.HasPrefix(text, "file://"):
+		if err := table.CheckPostgres(text); err != nil { // it does not repeat the URL
+			return cfg, usageError("--catalog (LAKE_CATALOG): the URL: %w\nhint: postgres://user:password@host:5432/database, or a SQLite file", err)
+		}
+		cfg.Postgres = text
+		if _, err := os.Stat(cfg.Warehouse); errors.Is(err, os.ErrNotExist) {
+			if a.flags.warehouse != "" {
+				return cfg, withCode(exitPerson, fmt.Errorf("there is no folder %s\nhint: --warehouse is the folder that the tables of the catalog were made in", a.flags.warehouse))
+			}
+			cfg.Warehouse = "." // the catalog says where its tables lie
+		}
+		return cfg, nil
+	case text != "":
+		cfg.SQLite, file = text, strings.TrimPrefix(text, "file://")
+		if a.flags.warehouse == "" {
+			cfg.Warehouse = filepath.Dir(file)
+		}
+		if _, err := os.Stat(file); err != nil {
+			return cfg, withCode(exitPerson, fmt.Errorf("there is no catalog %s\nhint: --catalog (LAKE_CATALOG) is a SQLite file, or postgres://user:password@host:5432/database", text))
+		}
+		return cfg, nil
+	}
+	if _, err := os.Stat(file); err != nil {
+		return cfg, withCode(exitPerson, fmt.Errorf("there is no warehouse in %s\nhint: say where it is with --warehouse, or which catalog with --catalog, or name a job file", cfg.Warehouse))
+	}
+	return cfg, nil
 }
 
 // announce makes a warehouse that is not there yet, and says so. Beside a remote

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow/memory"
@@ -21,7 +22,8 @@ type compactOptions struct {
 	dryRun  bool
 	noRules bool
 	expire  bool
-	grace   time.Duration
+	clean   bool          // with expire: also delete what nothing refers to
+	grace   time.Duration // of clean
 }
 
 // orphanGrace is how old a file must be before the clean-up takes it for
@@ -38,28 +40,35 @@ rewrites them, small partitions together in one commit. Readers and a running in
 disturbed. On the rows that it reads anyway it counts the rules of closed dates
 again and reports where the stream's answer differs (exit 1).
 
---expire drops snapshots older than compact.snapshots and deletes the files that
-no snapshot needs any more; files that nothing refers to go after --grace.`,
+--expire first drops the dates that are older than table.retain, whole and as one
+change of the metadata; a date's age is counted to the newest date in the table or
+to the clock, whichever is earlier. Then it drops snapshots older than
+compact.snapshots, or more than compact.max_snapshots, and deletes the files that
+nothing refers to any more once they are older than --grace.`,
 		Example: `  lake compact jobs/nobroker.yaml --dry-run
   lake compact jobs/nobroker.yaml --from 2021-11-30 --to 2021-12-01 --expire`,
 		Args: oneJob,
-		RunE: func(cmd *cobra.Command, args []string) error { return a.runCompact(cmd.Context(), args[0], o) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.clean = o.expire
+			return a.runCompact(cmd.Context(), args[0], o)
+		},
 	}
 	f := cmd.Flags()
 	o.dates.flags(f)
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the plan, change nothing")
 	f.BoolVar(&o.noRules, "no-rules", false, "do not count the rules again")
-	f.BoolVar(&o.expire, "expire", false, "expire old snapshots and clean up what nothing refers to")
+	f.BoolVar(&o.expire, "expire", false, "drop dates out of retention, expire old snapshots, clean up what nothing refers to")
 	f.DurationVar(&o.grace, "grace", orphanGrace, "with --expire: leave unreferenced files alone that are younger")
 	return cmd
 }
 
 type compactResult struct {
-	Command string `json:"command"`
-	Job     string `json:"job"`
-	Table   string `json:"table"`
-	DryRun  bool   `json:"dry_run,omitempty"`
-	Planned int    `json:"planned_groups"`
+	Command string       `json:"command"`
+	Job     string       `json:"job"`
+	Table   string       `json:"table"`
+	DryRun  bool         `json:"dry_run,omitempty"`
+	Dropped droppedDates `json:"dropped"` // with DryRun: that would be
+	Planned int          `json:"planned_groups"`
 	compact.Result
 	Expired int     `json:"expired_snapshots"`
 	Deleted int     `json:"deleted_files"`
@@ -71,8 +80,9 @@ func (a *app) runCompact(ctx context.Context, path string, o compactOptions) err
 	if err != nil {
 		return err
 	}
-	out, err := a.compact(ctx, r, o, func(p compact.Plan) {
+	out, err := a.compact(ctx, r, o, func(d droppedDates, p compact.Plan) {
 		if a.flags.output == "text" {
+			printDropped(a.stdout, d)
 			printPlan(a.stdout, p)
 		}
 	})
@@ -89,7 +99,7 @@ func (a *app) runCompact(ctx context.Context, path string, o compactOptions) err
 }
 
 // compact plans and rewrites; show sees the plan before anything is done.
-func (a *app) compact(ctx context.Context, r *resolved, o compactOptions, show func(compact.Plan)) (out compactResult, err error) {
+func (a *app) compact(ctx context.Context, r *resolved, o compactOptions, show func(droppedDates, compact.Plan)) (out compactResult, err error) {
 	out = compactResult{Command: "compact", Job: r.Name.Value, Table: r.Table.Name.Value, DryRun: o.dryRun}
 	started := time.Now()
 	t, err := a.openTable(ctx, r)
@@ -101,37 +111,68 @@ func (a *app) compact(ctx context.Context, r *resolved, o compactOptions, show f
 	if filter.From, filter.To, err = o.dates.parse(r.zone); err != nil {
 		return out, err
 	}
-	current, ok := t.Current()
-	if !ok {
+	if _, ok := t.Current(); !ok {
 		return out, nil
 	}
-	filter.Snapshot = current.ID
-	files, err := t.Files(ctx, filter)
+	plan, retention, err := r.plan(ctx, t.Table, filter, o)
 	if err != nil {
 		return out, err
 	}
-	plan := compact.Make(current.ID, files, r.policy())
-	out.Planned = len(plan.Groups)
-	show(plan)
-	if o.dryRun {
-		return out, nil
-	}
 	run := compact.Options{Mem: memory.DefaultAllocator, MemoryBytes: int64(a.flags.memory) / 2, TargetBytes: r.policy().TargetBytes, Log: a.log, Closed: math.MinInt32}
-	if !o.noRules && len(r.rules) > 0 {
+	if !o.dryRun && !o.noRules && len(r.rules) > 0 && len(plan.Groups) > 0 {
 		if err := a.addStreams(ctx, r, t.Table, &run); err != nil {
 			return out, err
 		}
+		// The table that the streams' state is of may be a newer one.
+		if plan, retention, err = r.plan(ctx, t.Table, filter, o); err != nil {
+			return out, err
+		}
+	}
+	out.Planned, out.Dropped = len(plan.Groups), summarizeDropped(retention, r.Table.Retain.Duration)
+	show(out.Dropped, plan)
+	if o.dryRun {
+		return out, nil
+	}
+	if len(retention.Dates) > 0 {
+		d, err := t.DropDates(ctx, retention.Before)
+		if err != nil {
+			return out, err
+		}
+		out.Dropped.Dates, out.Dropped.Files, out.Dropped.Rows, out.Dropped.Bytes = d.Dates, d.Files, d.Rows, d.Bytes
+	}
+	if run.Dropped, err = t.DroppedBefore(); err != nil {
+		return out, err
 	}
 	if out.Result, err = compact.Run(ctx, t.Table, plan, run); err != nil {
 		return out, err
 	}
 	if o.expire {
-		if err := a.expire(ctx, r, t.Table, o.grace, &out); err != nil {
+		if err := a.expire(ctx, r, t.Table, o, &out); err != nil {
 			return out, err
 		}
 	}
 	out.Seconds = seconds(time.Since(started))
 	return out, nil
+}
+
+// plan is what of the table's newest snapshot is worth a rewrite, and what is
+// dropped before: that is not rewritten first.
+func (r *resolved) plan(ctx context.Context, t *table.Table, filter table.FileFilter, o compactOptions) (compact.Plan, compact.Retention, error) {
+	current, _ := t.Current()
+	retention, err := r.retention(ctx, t, o, current.ID)
+	if err != nil {
+		return compact.Plan{}, retention, err
+	}
+	filter.Snapshot = current.ID
+	files, err := t.Files(ctx, filter)
+	if err != nil {
+		return compact.Plan{}, retention, err
+	}
+	files = slices.DeleteFunc(files, func(f table.File) bool {
+		date, ok := f.Date()
+		return ok && date < retention.Before
+	})
+	return compact.Make(current.ID, files, r.policy()), retention, nil
 }
 
 // policy is what of the job's table is worth a rewrite.
@@ -150,21 +191,27 @@ func (a *app) addStreams(ctx context.Context, r *resolved, t *table.Table, run *
 	}
 	for _, rule := range state.Rules {
 		if rule.Stats != nil {
-			run.Streams = append(run.Streams, compact.Stream{Rule: rule.Rule, Stats: rule.Stats})
+			stream := compact.Stream{Rule: rule.Rule, Stats: rule.Stats}
+			if r.keys != nil && rule.Plan.Grouped {
+				stream.Keys = r.keys.Names
+			}
+			run.Streams = append(run.Streams, stream)
 		}
 	}
 	return nil
 }
 
 // expire drops old snapshots, then what nothing refers to any more.
-func (a *app) expire(ctx context.Context, r *resolved, t *table.Table, grace time.Duration, out *compactResult) error {
-	keep := r.Compact.Snapshots.Duration
-	expired, err := t.Expire(ctx, time.Now().Add(-keep), minSnapshots)
+func (a *app) expire(ctx context.Context, r *resolved, t *table.Table, o compactOptions, out *compactResult) error {
+	expired, err := t.Expire(ctx, table.Keep{Age: r.Compact.Snapshots.Duration, Least: minSnapshots, Most: int(r.Compact.MaxSnapshots)})
 	if err != nil {
 		return fmt.Errorf("expire snapshots of %s: %w", t.Name(), err)
 	}
 	out.Expired = expired
-	deleted, err := t.Clean(ctx, grace)
+	if !o.clean {
+		return nil
+	}
+	deleted, err := t.Clean(ctx, o.grace)
 	if err != nil {
 		return fmt.Errorf("clean up %s: %w", t.Name(), err)
 	}
@@ -178,7 +225,7 @@ const minSnapshots = 100
 func printPlan(w io.Writer, p compact.Plan) {
 	files, bytes := p.Rewrites()
 	if len(p.Groups) == 0 {
-		fmt.Fprintf(w, "nothing to compact: %s files, %s\n", formatCount(int64(p.Files)), formatBytes(p.Bytes))
+		fmt.Fprintf(w, "nothing to compact: %s, %s\n", formatCounted(int64(p.Files), "file"), formatBytes(p.Bytes))
 		return
 	}
 	g := newGrid("partition", "files", "rows", "bytes", "become").numbers(1, 2, 3, 4)
@@ -190,7 +237,7 @@ func printPlan(w io.Writer, p compact.Plan) {
 		g.add(name, formatCount(int64(len(group.Files))), formatCount(group.Rows), formatBytes(group.Bytes), formatCount(int64(group.Outputs)))
 	}
 	g.print(w)
-	fmt.Fprintf(w, "%s of %s files, %s\n", formatCount(int64(files)), formatCount(int64(p.Files)), formatBytes(bytes))
+	fmt.Fprintf(w, "%s of %s, %s\n", formatCount(int64(files)), formatCounted(int64(p.Files), "file"), formatBytes(bytes))
 }
 
 func printCompact(w io.Writer, out compactResult) {
@@ -198,7 +245,7 @@ func printCompact(w io.Writer, out compactResult) {
 		return
 	}
 	if out.Groups > 0 {
-		fmt.Fprintf(w, "%s: %s files became %s, %s rows, %s became %s (%.1f s)\n", out.Table, formatCount(int64(out.FilesIn)), formatCount(int64(out.FilesOut)),
+		fmt.Fprintf(w, "%s: %s became %s, %s rows, %s became %s (%.1f s)\n", out.Table, formatCounted(int64(out.FilesIn), "file"), formatCount(int64(out.FilesOut)),
 			formatCount(out.Rows), formatBytes(out.BytesIn), formatBytes(out.BytesOut), out.Seconds)
 	}
 	if out.Recounted > 0 {
@@ -206,12 +253,18 @@ func printCompact(w io.Writer, out compactResult) {
 		if out.Late > 0 {
 			fmt.Fprintf(w, " (%s late records are in the table and not in the stream's answers)", formatCount(out.Late))
 		}
+		if out.NullKeys > 0 {
+			fmt.Fprintf(w, " (rows whose key is NULL are left out, as in the stream: %s)", formatCount(out.NullKeys))
+		}
 		fmt.Fprintln(w)
 	}
 	for _, d := range out.Differences {
 		fmt.Fprintf(w, "  %s %s: %s\n", d.Rule, d.Date, d.Reason)
 	}
+	if out.OutOfDate > 0 {
+		fmt.Fprintf(w, "not counted again on dates that were dropped: %d\n", out.OutOfDate)
+	}
 	if out.Expired > 0 || out.Deleted > 0 {
-		fmt.Fprintf(w, "expired %d snapshots, deleted %d files\n", out.Expired, out.Deleted)
+		fmt.Fprintf(w, "expired %s, deleted %s\n", formatCounted(int64(out.Expired), "snapshot"), formatCounted(int64(out.Deleted), "file"))
 	}
 }

@@ -1,13 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/spf13/pflag"
 )
 
 // dateRange is --from and --to: half-open, as a scheduler's data interval is.
-type dateRange struct{ from, to string }
+type dateRange struct {
+	from, to string
+	end      string // flag of to; "" is --to
+}
+
+func (d *dateRange) endFlag() string { return cmp.Or(d.end, "--to") }
 
 func (d *dateRange) flags(f *pflag.FlagSet) {
 	f.StringVar(&d.from, "from", "", "first date, 2021-11-30, or an instant, RFC 3339, whose date in the job's zone it is")
@@ -31,14 +37,14 @@ func (d *dateRange) parse(zone *time.Location) (from, to int32, err error) {
 	if d.to != "" {
 		var whole bool
 		if to, whole, err = parseDate(d.to, zone); err != nil {
-			return 0, 0, usageError("--to %w", err)
+			return 0, 0, usageError("%s %w", d.endFlag(), err)
 		}
 		if !whole {
 			to++ // an interval that ends within a date touches it
 		}
 	}
 	if to <= from {
-		return 0, 0, usageError("--from %s --to %s: the range is half-open and holds no date; --to is the date behind the last one", d.from, d.to)
+		return 0, 0, usageError("--from %s %s %s: the range is half-open and holds no date; %s is the date behind the last one", d.from, d.endFlag(), d.to, d.endFlag())
 	}
 	return from, to, nil
 }

@@ -214,7 +214,7 @@ func (d *demo) compactAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	out, err := d.compact(ctx, r, compactOptions{}, func(p compact.Plan) { printPlan(d.stdout, p) })
+	out, err := d.compact(ctx, r, compactOptions{}, func(_ droppedDates, p compact.Plan) { printPlan(d.stdout, p) })
 	if err != nil {
 		return err
 	}
@@ -238,7 +238,7 @@ func (d *demo) loadAll(ctx context.Context) error {
 		return err
 	}
 	for _, t := range result.Targets {
-		d.say("%s: loaded %s rows in %d partitions", t.Target, formatCount(t.Rows), t.Loaded)
+		d.say("%s: loaded %s rows in %s", t.Target, formatCount(t.Rows), formatCounted(int64(t.Loaded), "partition"))
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"lake/ingest"
 	"lake/table"
 )
 
@@ -45,6 +46,42 @@ func standBy(ctx context.Context, try func() (io.Closer, error)) (io.Closer, err
 		case <-tick.C:
 		case <-ctx.Done():
 			return nil, err
+		}
+	}
+}
+
+// quietTime is how long a job's record must have stood still before a run that
+// lost it, and did not see the other's lock, takes it for free.
+const quietTime = 15 * time.Second
+
+// quiet returns when nobody has committed to the pipeline's one shard for a time.
+// An owner that merely has nothing to read loses it: that is safe, as any
+// takeover is.
+func quiet(ctx context.Context, t *table.Table, pipeline string, wait time.Duration) error {
+	tick := time.NewTicker(max(min(wait/10, time.Second), time.Millisecond))
+	defer tick.Stop()
+	var last table.Record
+	since := time.Now()
+	for {
+		err := t.Refresh(ctx)
+		var now table.Record
+		if err == nil {
+			now, _, err = t.Record(pipeline, ingest.Whole)
+		}
+		switch {
+		case table.IsUnavailable(err):
+			since = time.Now() // nobody knows how it stands
+		case err != nil:
+			return fmt.Errorf("stand by: %w", err)
+		case now != last:
+			last, since = now, time.Now()
+		case time.Since(since) >= wait:
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return withCode(exitHeld, fmt.Errorf("job %s: stopped while %w", pipeline, errHeld))
 		}
 	}
 }

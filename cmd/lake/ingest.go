@@ -43,7 +43,12 @@ ends by printing that records in = rows landed + dead letters.
 A Kafka job runs in one process or, where no rule groups or each groups by the
 source's partitioned_by, in as many as you start: the consumer group divides the
 partitions among them, or CLOUD_RUN_TASK_INDEX and CLOUD_RUN_TASK_COUNT do.
-Otherwise a second run ends with 75, or waits with --standby.
+Otherwise a second run ends with 75, or waits with --standby; so does a run that
+another one took the job from.
+
+A new or changed rule is counted from the table's rows. Where partitions are shared
+that takes that each row lies where Kafka's usual partitioner (murmur2) puts its key,
+which is checked as rows are read; otherwise the rule is refused (78).
 
 Ingest stops rather than guess when the topic was made anew, when its offsets are
 gone, or when the table was rolled back. --reset-offsets is the way on: rows that
@@ -122,7 +127,11 @@ func (a *app) ingest(ctx context.Context, r *resolved, o ingestOptions) (result 
 	if err != nil {
 		return result, err
 	}
-	defer func() { err = errors.Join(err, held.Close()) }()
+	defer func() {
+		if held != nil {
+			err = errors.Join(err, held.Close())
+		}
+	}()
 	cfg, closeAll, err := a.pipeline(hard, r, o)
 	if err != nil {
 		return result, err
@@ -144,6 +153,23 @@ func (a *app) ingest(ctx context.Context, r *resolved, o ingestOptions) (result 
 			a.upkeep(caring, r, upkeepEvery)
 		}()
 		defer func() { stopCaring(); <-done }()
+	}
+	if o.standby && r.keys == nil {
+		cfg.StandBy = func(lost error) (bool, error) {
+			if exitCode(lost) != exitHeld {
+				return false, nil
+			}
+			a.log.Info("another run took the job over; standing by", "job", r.Name.Value)
+			err := held.Close() // it may be worth nothing: the other one did not see it
+			held = nil
+			if err == nil {
+				held, err = a.hold(polite, r, true)
+			}
+			if err == nil {
+				err = quiet(polite, cfg.Table, r.Name.Value, max(quietTime, 3*cfg.Interval))
+			}
+			return err == nil, err
+		}
 	}
 	progress := a.newProgress(r)
 	cfg.Progress, cfg.ProgressEvery = progress.show, progress.every
@@ -169,14 +195,14 @@ func printIngest(w io.Writer, r *resolved, out ingestResult) {
 	if out.Seconds > 0 && run.Records > 0 {
 		rate = fmt.Sprintf(", %s records/s", formatCount(int64(float64(run.Records)/out.Elapsed.Seconds())))
 	}
-	fmt.Fprintf(w, "%s: %s records in = %s rows landed + %s dead letters (%s commits, %.1f s%s)\n", r.Table.Name.Value,
-		formatCount(run.Records), formatCount(run.Rows), formatCount(run.DeadLetters), formatCount(run.Commits), out.Elapsed.Seconds(), rate)
+	fmt.Fprintf(w, "%s: %s records in = %s rows landed + %s dead letters (%s, %.1f s%s)\n", r.Table.Name.Value,
+		formatCount(run.Records), formatCount(run.Rows), formatCount(run.DeadLetters), formatCounted(run.Commits, "commit"), out.Elapsed.Seconds(), rate)
 	for _, rule := range r.rules {
 		late := ""
 		if n := out.Late[rule.Name]; n > 0 {
-			late = fmt.Sprintf(", %s late records left out", formatCount(n))
+			late = fmt.Sprintf(", %s left out", formatCounted(n, "late record"))
 		}
-		fmt.Fprintf(w, "  rule %s: %s answers%s\n", rule.Name, formatCount(out.Answers[rule.Name]), late)
+		fmt.Fprintf(w, "  rule %s: %s%s\n", rule.Name, formatCounted(out.Answers[rule.Name], "answer"), late)
 	}
 	if run.DeadLetters > 0 {
 		fmt.Fprintf(w, "  see them: lake dlq show %s\n", r.Path)

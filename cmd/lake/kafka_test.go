@@ -63,7 +63,7 @@ func testPortalOverKafka(t *testing.T, brokers []string) {
 			require.NoError(t, producer.ProduceSync(ctx, kgo.StringRecord(strings.TrimSuffix(line, "\n"))).FirstErr())
 		}
 		said := lakeOutput(t, dir, "ingest", "job.yaml")
-		require.Contains(t, said, fmt.Sprintf("%d records in = %d rows landed + 0 dead letters (1 commits", n, n))
+		require.Contains(t, said, fmt.Sprintf("%d records in = %d rows landed + 0 dead letters (1 commit,", n, n))
 	}
 	require.Contains(t, lakeOutput(t, dir, "ingest", "job.yaml"), "0 records in", "nothing is read twice")
 

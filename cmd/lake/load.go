@@ -63,7 +63,7 @@ func (a *app) runLoad(ctx context.Context, path string, o loadOptions) error {
 			if o.dryRun {
 				verb = "would load"
 			}
-			fmt.Fprintf(w, "%s: %s %s rows in %d partitions, %d are there already\n", t.Target, verb, formatCount(t.Rows), t.Loaded, t.Current)
+			fmt.Fprintf(w, "%s: %s %s rows in %s, %d there already\n", t.Target, verb, formatCount(t.Rows), formatCounted(int64(t.Loaded), "partition"), t.Current)
 		}
 	})
 }

@@ -53,6 +53,42 @@ func TestPostgresCatalog(t *testing.T) {
 	require.Equal(t, exitDone, code, said)
 	require.Contains(t, said, "0 records in", "nothing is read twice")
 
+	// Commands that are given no job find the table by LAKE_CATALOG, or --catalog.
+	t.Chdir(t.TempDir())
+	for _, args := range [][]string{{"tables", "list"}, {"tables", "show", "nobroker.events"}, {"tables", "history", "nobroker.events"},
+		{"tables", "files", "nobroker.events"}, {"status"}} {
+		said, code = lake(args...)
+		require.Equal(t, exitDone, code, said)
+		require.NotEmpty(t, said)
+		require.NoDirExists(t, "warehouse")
+	}
+	said, code = lake("tables", "list")
+	require.Contains(t, said, "nobroker.events ", code)
+	require.Contains(t, said, " 24 ", code)
+	said, code = lake("tables", "scan", "nobroker.event")
+	require.Equal(t, exitPerson, code, said)
+	require.Contains(t, said, `there is no table nobroker.event in the catalog of --catalog; hint: did you mean "nobroker.events"?`)
+	for _, flag := range []string{server.URL(), filepath.Join(dir, "nowhere.db"), strings.Replace(server.URL(), "postgres", "mysql", 1)} {
+		said, code = lake("tables", "scan", "nobroker.events", "--columns", "user_id", "--format", "jsonl", "--catalog", flag)
+		switch {
+		case flag == server.URL():
+			require.Equal(t, exitDone, code, said)
+			require.Equal(t, 24, strings.Count(said, "\n"))
+		case strings.HasPrefix(flag, "mysql"):
+			require.Equal(t, exitUsage, code, said)
+			require.Contains(t, said, "--catalog (LAKE_CATALOG): the URL: it does not begin with postgres://")
+		default:
+			require.Equal(t, exitPerson, code, said)
+			require.Contains(t, said, "there is no catalog "+flag)
+		}
+	}
+	said, code = lake("status", path, "--catalog", server.URL())
+	require.Equal(t, exitUsage, code, said)
+	require.Contains(t, said, "--catalog is for commands without a job file")
+	said, code = lake("tables", "--help")
+	require.Equal(t, exitDone, code)
+	require.Contains(t, said, "--catalog string")
+
 	elsewhere, err := table.TryLock(t.Context(), server.URL(), "nobroker.lock", false)
 	require.NoError(t, err)
 	_, err = table.TryLock(t.Context(), server.URL(), "nobroker.lock", true)

@@ -65,6 +65,9 @@ func (p *problems) take(at jobs.Pos, err error) {
 
 // loadJob reads, checks and compiles a job file: all its errors at once.
 func (a *app) loadJob(path string) (*resolved, error) {
+	if a.flags.inArgs {
+		return nil, usageError("--catalog is for commands without a job file: %s says which catalog is its own\nhint: leave --catalog out; in the job: catalog: {postgres: \"${LAKE_CATALOG}\"}", path)
+	}
 	job, err := jobs.Load(path)
 	var list jobs.Errors
 	if err != nil && !errors.As(err, &list) {
@@ -120,6 +123,7 @@ func (a *app) resolve(job *jobs.Job, p *problems) *resolved {
 	r.resolveKeys(p)
 	r.sinks = resolveSinks(r, p)
 	r.loads = resolveLoads(r, p)
+	r.resolvePublish(p)
 	return r
 }
 

@@ -25,6 +25,8 @@ type app struct {
 // globalFlags are on every command; each is also LAKE_<FLAG>.
 type globalFlags struct {
 	warehouse  string
+	catalog    string // of commands that are given no job; it may hold a password
+	inArgs     bool   // catalog is an argument, not the environment's
 	memory     byteSize
 	output     string
 	resultFile string
@@ -43,6 +45,10 @@ A job file says what is read, where it lands and which rules it answers:
   lake ingest jobs/nobroker.yaml     read what is there, commit, end
   lake compact jobs/nobroker.yaml    few large files
   lake load   jobs/nobroker.yaml     into the warehouse, a date at a time
+
+Commands that are given no job file (lake status, lake tables …) find tables by
+--warehouse, and by --catalog where the catalog is not the warehouse's own. A flag
+of all commands is also an environment variable: LAKE_WAREHOUSE, LAKE_CATALOG.
 
 Results go to stdout, logs to stderr. Exit codes: 0 done, 1 a check found a
 difference, 2 usage, 5 failed but worth a retry, 7 failed and needs a person,
@@ -69,6 +75,7 @@ func newRoot(a *app) *cobra.Command {
 	}
 	f := root.PersistentFlags()
 	f.StringVar(&a.flags.warehouse, "warehouse", "", "folder of tables, catalog and checkpoints (default: warehouse beside the job file)")
+	f.StringVar(&a.flags.catalog, "catalog", "", "catalog of commands that are given no job file: postgres://user@host/database, or a SQLite file (default: catalog.db in the warehouse); with a password, set LAKE_CATALOG instead")
 	a.flags.memory = defaultMemory()
 	f.Var(&a.flags.memory, "memory", "bound on resident memory: 512MiB, 4GiB")
 	f.StringVar(&a.flags.output, "output", "text", "text, or json: the result as one line of JSON, last on stdout")
@@ -95,6 +102,7 @@ func suggestion(cmd *cobra.Command, arg string) string {
 // prepare reads flags from the environment and sets up logs and memory.
 func (a *app) prepare(cmd *cobra.Command) error {
 	var failed error
+	a.flags.inArgs = cmd.Flags().Changed("catalog")
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		name := "LAKE_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		value, ok := a.env(name)

@@ -241,7 +241,7 @@ func (a *app) answer(ctx context.Context, r *resolved, t *table.Table, chosen []
 	}()
 	var columns []string
 	for _, rule := range chosen {
-		rule.Emit = tally.OnChange
+		rule.Emit = tally.OnDemand // less to keep of each group
 		t, err := tally.New(rule, tally.Options{Mem: memory.DefaultAllocator, MaxBytes: int64(a.flags.memory) / 2 / int64(len(chosen))})
 		if err != nil {
 			return nil, fmt.Errorf("rule %s: %w", rule.Name, err)

@@ -72,6 +72,14 @@ func formatCount(n int64) string {
 	return sign + text
 }
 
+// formatCounted is n things: "1 commit", "2,000 commits".
+func formatCounted(n int64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return formatCount(n) + " " + thing + "s"
+}
+
 // defaultMemory is half of what the machine or the container has, 4 GiB at most.
 func defaultMemory() byteSize {
 	limit := int64(8 << 30)

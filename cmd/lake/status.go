@@ -26,7 +26,7 @@ func newStatus(a *app) *cobra.Command {
 		Long: `Status reads where a job stands from its table: the offsets of its source and how
 far they lag behind, the last commit, snapshots, small files, the state of its
 rules and its dead letters. It changes nothing and disturbs no run. Without a
-job it lists what fills the warehouse of --warehouse.`,
+job it lists what fills the tables of --warehouse or --catalog.`,
 		Example: "  lake status jobs/nobroker.yaml",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
@@ -188,7 +188,7 @@ func printStatus(w io.Writer, s statusResult) {
 	if s.Watermark != "" {
 		fmt.Fprintf(w, "  watermark     %s\n", s.Watermark)
 	}
-	fmt.Fprintf(w, "  table         %s files (%s small), %s, %s snapshots\n", formatCount(int64(s.Files)), formatCount(int64(s.SmallFiles)), formatBytes(s.Bytes), formatCount(int64(s.Snapshots)))
+	fmt.Fprintf(w, "  table         %s (%s small), %s, %s\n", formatCounted(int64(s.Files), "file"), formatCount(int64(s.SmallFiles)), formatBytes(s.Bytes), formatCounted(int64(s.Snapshots), "snapshot"))
 	if s.LagError != "" {
 		fmt.Fprintf(w, "  lag           unknown: %s\n", s.LagError)
 	}

@@ -70,7 +70,7 @@ func newTablesList(a *app) *cobra.Command {
 		Example: "  lake tables list jobs/nobroker.yaml",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 || len(args) == 1 && !isJobFile(args[0]) {
-				return usageError("lake tables list takes a job file or nothing\nhint: lake tables list --warehouse FOLDER")
+				return usageError("lake tables list takes a job file or nothing\nhint: lake tables list --warehouse FOLDER, or --catalog URL")
 			}
 			return nil
 		},

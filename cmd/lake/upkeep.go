@@ -12,11 +12,16 @@ import (
 // costs a read of the manifests; it writes only where there are enough small files.
 const upkeepEvery = time.Minute
 
+// cleanEvery is how often it looks for files that nothing refers to. They are
+// left alone for a day anyway, and each look lists all of the table's files.
+const cleanEvery = time.Hour
+
 // upkeep compacts and expires beside a following ingest, as compact: in the job
 // says, until ctx ends. Its failures are logged: the ingest goes on without it.
 func (a *app) upkeep(ctx context.Context, r *resolved, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	var cleaned time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -31,15 +36,19 @@ func (a *app) upkeep(ctx context.Context, r *resolved, every time.Duration) {
 			a.log.Warn("compaction waits", "table", r.Table.Name.Value, "error", err)
 			continue
 		}
-		out, err := a.compact(ctx, r, compactOptions{expire: true, grace: orphanGrace}, func(compact.Plan) {})
+		clean := time.Since(cleaned) >= cleanEvery
+		out, err := a.compact(ctx, r, compactOptions{expire: true, clean: clean, grace: orphanGrace}, func(droppedDates, compact.Plan) {})
 		err = errors.Join(err, turn.Close())
+		if clean && err == nil {
+			cleaned = time.Now()
+		}
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
 			a.log.Warn("compaction failed; it is tried again", "table", r.Table.Name.Value, "error", err)
-		case out.Groups > 0 || out.Expired > 0 || out.Deleted > 0:
-			a.log.Info("compacted", "table", out.Table, "files_in", out.FilesIn, "files_out", out.FilesOut, "rows", out.Rows,
+		case out.Groups > 0 || out.Dropped.Dates > 0 || out.Expired > 0 || out.Deleted > 0:
+			a.log.Info("compacted", "table", out.Table, "files_in", out.FilesIn, "files_out", out.FilesOut, "rows", out.Rows, "dropped_dates", out.Dropped.Dates,
 				"expired_snapshots", out.Expired, "deleted_files", out.Deleted, "seconds", out.Seconds)
 		}
 		for _, d := range out.Differences {

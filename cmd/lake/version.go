@@ -17,8 +17,8 @@ var version = "unknown" //nolint:gochecknoglobals // -ldflags -X needs a variabl
 // commands are the subcommands, in the order of the help.
 func commands(a *app) []*cobra.Command {
 	return []*cobra.Command{
-		newDemo(a), newInit(a), newLint(a), newTest(a), newGenerate(a),
-		newIngest(a), newCompact(a), newLoad(a), newRules(a),
+		newDemo(a), newInit(a), newLint(a), newTest(a), newDoctor(a), newGenerate(a),
+		newIngest(a), newCompact(a), newLoad(a), newPublish(a), newRules(a),
 		newTables(a), newDLQ(a), newStatus(a), newVersion(a),
 	}
 }

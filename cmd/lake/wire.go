@@ -201,6 +201,8 @@ type loadPlan struct {
 	name string
 	rule string // load this rule's answers; "": the table
 	open func(ctx context.Context, a *app, r *resolved) (load.Warehouse, error)
+	// probe tries it for lake doctor, and changes nothing.
+	probe func(ctx context.Context, r *resolved) (found string, err error)
 }
 
 func resolveLoads(r *resolved, p *problems) []loadPlan {
@@ -221,6 +223,10 @@ func resolveLoads(r *resolved, p *problems) []loadPlan {
 		plans = append(plans, loadPlan{name: "duckdb " + cfg.Table, rule: cfg.Rule, open: func(ctx context.Context, a *app, r *resolved) (load.Warehouse, error) {
 			cfg.Path = r.duckDBPath(cfg)
 			return duckdb.Open(ctx, cfg, a.duckDBOptions(r))
+		}, probe: func(ctx context.Context, r *resolved) (string, error) {
+			at := cfg
+			at.Path = r.duckDBPath(cfg)
+			return duckdb.Probe(ctx, at)
 		}})
 	}
 	return plans

@@ -7,6 +7,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
+// What is held and what all brokers send at a time is bounded by the memory, and
+// by these: more does not make a busy pipeline faster. It only lies there until
+// it is out of the processor's caches, and the allocator fetches new memory
+// meanwhile (of 84-byte records, 0.6 s of 2.2 s of CPU for three million).
+const (
+	enoughHeld   = 32 << 20
+	enoughAnswer = 16 << 20 // decompressed and cut into records
+	enoughPooled = 64 << 20
+)
+
 // budget counts what was polled and not released.
 type budget struct {
 	limit int64
@@ -79,7 +89,7 @@ func (r *ratio) OnFetchBatchRead(_ kgo.BrokerMetadata, _ string, _ int32, m kgo.
 }
 
 // resize fits what a broker may send to the memory that it takes: all brokers'
-// answers together a quarter of the budget. Until the ratio is known an answer
+// answers together a quarter of the buffers, or enough. Until the ratio is known an answer
 // is one batch, which a broker sends however small the limit. brokers 0: as
 // many as before.
 func (s *Source) resize(brokers int) {
@@ -98,7 +108,7 @@ func (s *Source) resize(brokers int) {
 		return
 	}
 	r.used = now
-	bytes := int64(float64(s.opts.BufferBytes/4/int64(r.brokers)) / now)
+	bytes := int64(float64(min(s.opts.BufferBytes/4, enoughAnswer)/int64(r.brokers)) / now)
 	bytes = min(max(bytes, 1), int64(s.cfg.Fetch.MaxBytes))
 	s.client.UpdateFetchMaxBytes(int32(bytes), int32(min(bytes, int64(s.cfg.Fetch.PartitionBytes))))
 }

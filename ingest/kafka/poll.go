@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -143,16 +144,21 @@ func (s *Source) add(p *partition, f *kgo.FetchPartition) {
 	if p.ended {
 		return // fetched before the client was told
 	}
-	b, size := p.batch(), int64(0)
+	b, size, l, from := p.batch(), int64(0), (*list)(nil), 0
 	b.CaughtUp = false
-	flush := func() {
+	flush := func(to int) {
 		b.Position.Next, b.Position.Records = p.next, p.records
-		b.Release = s.budget.hold(size)
+		if l != nil {
+			l.records = f.Records[from:to]
+			b.Records, b.Keys, b.Offsets, b.Times = l.values, l.keys, l.offsets, l.times
+			b.Release = s.holdList(l, size)
+		}
 		s.queue = append(s.queue, b)
-		b, size = p.batch(), 0
+		b, size, l, from = p.batch(), 0, nil, to
 		b.CaughtUp = false
 	}
-	for _, r := range f.Records {
+	keyed := len(s.cfg.PartitionedBy) > 0
+	for i, r := range f.Records {
 		if r.Offset < p.next {
 			continue
 		}
@@ -164,20 +170,19 @@ func (s *Source) add(p *partition, f *kgo.FetchPartition) {
 		if r.Attrs.IsControl() {
 			continue
 		}
-		if b.Records == nil {
-			n := min(len(f.Records), 1<<14)
-			b.Records, b.Offsets, b.Times = make([][]byte, 0, n), make([]int64, 0, n), make([]int64, 0, n)
+		if l == nil {
+			l = s.pool.list(min(len(f.Records)-i, 1<<14), keyed)
 		}
-		b.Records = append(b.Records, r.Value)
-		if len(s.cfg.PartitionedBy) > 0 {
-			b.Keys = append(b.Keys, r.Key)
+		l.values = append(l.values, r.Value)
+		if keyed {
+			l.keys = append(l.keys, r.Key)
 		}
-		b.Offsets = append(b.Offsets, r.Offset)
-		b.Times = append(b.Times, r.Timestamp.UnixMicro())
+		l.offsets = append(l.offsets, r.Offset)
+		l.times = append(l.times, r.Timestamp.UnixMicro())
 		p.records++
 		size += int64(len(r.Key)+len(r.Value)) + recordOverhead
 		if size >= int64(s.opts.BatchBytes) {
-			flush()
+			flush(i + 1)
 		}
 	}
 	stable := f.LastStableOffset
@@ -185,14 +190,24 @@ func (s *Source) add(p *partition, f *kgo.FetchPartition) {
 		stable = f.HighWatermark
 	}
 	turned := p.settle(stable, s.opts.Follow)
-	if len(b.Records) == 0 && !turned {
+	if l == nil && !turned {
 		return
 	}
 	b.CaughtUp, b.End = p.current, p.ended
-	flush()
+	flush(len(f.Records))
 	if p.ended {
 		s.client.PauseFetchPartitions(map[string][]int32{p.topic: {p.number}})
 	}
+}
+
+// holdList counts a batch's bytes as held and returns what gives them and the
+// buffers back, once.
+func (s *Source) holdList(l *list, size int64) (release func()) {
+	give := s.budget.hold(size)
+	return sync.OnceFunc(func() {
+		s.pool.release(l)
+		give()
+	})
 }
 
 // settle notes whether the position is at the end: the run's, or where it

@@ -28,6 +28,7 @@ type Source struct {
 	admin      *kadm.Client
 	ratio      *ratio
 	budget     *budget
+	pool       *pool
 
 	life context.Context // ends with Close
 	end  context.CancelFunc
@@ -94,7 +95,7 @@ func New(cfg Config, opts Options) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("source kafka: %w", err)
 	}
-	s := &Source{cfg: cfg, opts: opts, tick: time.Second, ratio: &ratio{brokers: 1}, budget: newBudget(opts.BufferBytes / 2),
+	s := &Source{cfg: cfg, opts: opts, tick: time.Second, ratio: &ratio{brokers: 1}, budget: newBudget(min(opts.BufferBytes/2, enoughHeld)), pool: newPool(min(opts.BufferBytes/2, enoughPooled)),
 		connection: kopts, parts: map[string]*partition{}, begins: map[string]bool{}}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.client, err = kgo.NewClient(append(kopts,
@@ -105,6 +106,7 @@ func New(cfg Config, opts Options) (*Source, error) {
 		kgo.MetadataMinAge(min(max(opts.RefreshInterval/2, 10*time.Millisecond), 5*time.Second)), // or a refresh is answered from memory
 		kgo.MaxDecompressBatchBytes(int(max(opts.BufferBytes, 64<<20))),
 		kgo.WithHooks(s.ratio),
+		kgo.WithPools(s.pool),
 	)...)
 	if err != nil {
 		s.end()

@@ -20,6 +20,7 @@ import (
 func TestSource(t *testing.T) {
 	onEachBroker(t, map[string]func(*testing.T, broker){
 		"budget":                                  testBudget,
+		"buffers are reused":                      testBuffersAreReused,
 		"conformance":                             testConformance,
 		"records have offsets and times":          testRecordsHaveOffsetsAndTimes,
 		"transactions":                            testTransactions,

@@ -57,10 +57,7 @@ func Open(ctx context.Context, cfg Config, o Options) (*Warehouse, error) {
 		return nil
 	})
 	if err != nil {
-		if strings.Contains(err.Error(), "Could not set lock") {
-			return nil, fmt.Errorf("open %s: %w", path, ErrLocked)
-		}
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return nil, fmt.Errorf("open %s: %w", path, locked(err))
 	}
 	w := &Warehouse{db: sql.OpenDB(connector), path: path, target: cfg.Table}
 	w.db.SetMaxOpenConns(1)
@@ -69,6 +66,14 @@ func Open(ctx context.Context, cfg Config, o Options) (*Warehouse, error) {
 		return nil, errors.Join(fmt.Errorf("open the ledger in %s: %w", path, err), w.db.Close())
 	}
 	return w, nil
+}
+
+// locked tells another process's lock from other errors.
+func locked(err error) error {
+	if strings.Contains(err.Error(), "Could not set lock") {
+		return ErrLocked
+	}
+	return err
 }
 
 // Close closes the database.

@@ -24,6 +24,9 @@ type Warehouse struct{}
 // Open says that this binary has no DuckDB.
 func Open(context.Context, Config, Options) (*Warehouse, error) { return nil, errWithout }
 
+// Probe says that this binary has no DuckDB.
+func Probe(context.Context, Config) (string, error) { return "", errWithout }
+
 // Close implements load.Warehouse.
 func (w *Warehouse) Close() error { return errWithout }
 

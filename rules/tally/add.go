@@ -28,22 +28,22 @@ func (t *Tally) add(rows Rows) error {
 		return fmt.Errorf("scope partition needs the rows' dates")
 	}
 	t.failures = t.failures[:0]
-	var err error
-	if t.selected, err = t.where(rows, t.selected[:0]); err != nil {
+	selected, err := t.where(rows)
+	if err != nil {
 		return err
 	}
 	if !t.plan.Grouped {
-		return t.addRows(rows)
+		return t.addRows(rows, selected)
 	}
 	in, err := t.evaluate(rows.Batch)
 	if err != nil {
 		return err
 	}
 	defer in.release()
-	t.selected = t.leaveOut(t.selected, in.failures)
+	selected = t.leaveOut(selected, in.failures)
 	t.keys.columns = in.keys
 
-	t.split(t.selected, in.time, rows)
+	t.split(selected, in.time, rows)
 	err = t.fold(in.args)
 	for _, tb := range t.active {
 		t.measure(tb)
@@ -55,25 +55,23 @@ func (t *Tally) add(rows Rows) error {
 	return err
 }
 
-// where is filter, with a look at what another rule found.
-func (t *Tally) where(rows Rows, dst []int32) ([]int32, error) {
+// where is the rows that satisfy WHERE, which are not to be changed: another rule
+// may have found them.
+func (t *Tally) where(rows Rows) ([]int32, error) {
 	if rows.Where == nil || t.plan.Filter == nil {
-		return t.filter(rows.Batch, dst)
+		var err error
+		t.selected, err = t.filter(rows.Batch, t.selected[:0])
+		return t.selected, err
 	}
-	text := t.plan.Filter.String()
-	if s, ok := rows.Where.found[text]; ok {
-		t.failures = append(t.failures, s.failures...)
-		return append(dst, s.rows...), nil
+	found, fresh := rows.Where.of(t.condition)
+	if !fresh {
+		t.failures = append(t.failures, found.failures...)
+		return found.rows, nil
 	}
-	dst, err := t.filter(rows.Batch, dst)
-	if err != nil {
-		return dst, err
-	}
-	if rows.Where.found == nil {
-		rows.Where.found = map[string]selection{}
-	}
-	rows.Where.found[text] = selection{rows: slices.Clone(dst), failures: slices.Clone(t.failures)}
-	return dst, nil
+	var err error
+	found.rows, err = t.filter(rows.Batch, found.rows)
+	found.failures = append(found.failures, t.failures...)
+	return found.rows, err
 }
 
 // filter appends to dst the rows that satisfy WHERE.
@@ -113,6 +111,9 @@ func appendTrue(dst []int32, a arrow.Array) ([]int32, error) {
 			valid = buffers[0].Bytes()
 		}
 	}
+	from := len(dst)
+	dst = slices.Grow(dst, n+8)
+	free, at := dst[from:from+n+8], 0
 	for i := 0; i < n; {
 		bit := offset + i
 		word := values[bit/8]
@@ -121,18 +122,25 @@ func appendTrue(dst []int32, a arrow.Array) ([]int32, error) {
 		}
 		word >>= bit % 8
 		end := min(n, i+8-bit%8)
-		if word == 0 {
-			i = end
+		if i+8 <= end { // each place is written, and kept where the bit is set: no branch to guess
+			eight := free[at : at+8 : at+8]
+			kept := 0
+			for k := range int32(8) {
+				eight[kept] = int32(i) + k
+				kept += int(word>>k) & 1
+			}
+			at, i = at+kept, end
 			continue
 		}
 		for ; i < end; i++ {
 			if word&1 != 0 {
-				dst = append(dst, int32(i))
+				free[at] = int32(i)
+				at++
 			}
 			word >>= 1
 		}
 	}
-	return dst, nil
+	return dst[:from+at], nil
 }
 
 // inputs are a batch's keys, window time and arguments, evaluated.
@@ -207,13 +215,15 @@ func (t *Tally) leaveOut(selected []int32, failures []rules.Failure) []int32 {
 		return selected
 	}
 	reasons := firstReasons(failures)
-	return slices.DeleteFunc(selected, func(row int32) bool {
-		reason, failed := reasons[int(row)]
-		if failed {
+	t.left = t.left[:0]
+	for _, row := range selected {
+		if reason, failed := reasons[int(row)]; failed {
 			t.failures = append(t.failures, rules.Failure{Row: int(row), Reason: reason})
+		} else {
+			t.left = append(t.left, row)
 		}
-		return failed
-	})
+	}
+	return t.left
 }
 
 // firstReasons are the failures by row.
@@ -227,106 +237,8 @@ func firstReasons(failures []rules.Failure) map[int]string {
 	return reasons
 }
 
-// split gives each selected row to the table of its window and date, and counts
-// those that are late.
-func (t *Tally) split(selected []int32, times *column, rows Rows) {
-	byDate := t.rule.Scope == Partition
-	if times == nil && !byDate {
-		if len(selected) > 0 {
-			t.give(t.table(span{}), selected)
-			t.countMatched(selected, rows, span{})
-		}
-		return
-	}
-	var (
-		known bool    // whether what follows holds for the row before
-		at    stretch // its window
-		s     span    // its table
-		end   int64   // of that
-		tb    *table  // nil: not looked up yet
-		from  int     // where the run of rows of this table begins
-	)
-	flush := func(to int) {
-		if run := selected[from:to]; len(run) > 0 {
-			if tb == nil {
-				tb = t.table(s)
-			}
-			t.give(tb, run)
-			t.countMatched(run, rows, s)
-		}
-		from = to
-	}
-	for i, row := range selected {
-		same := known && (!byDate || rows.Date[row] == s.date)
-		if same && times != nil {
-			if times.null(row) {
-				same = s.null
-			} else {
-				same = !s.null && times.ints[row] >= at.from && times.ints[row] < at.to
-			}
-		}
-		if !same {
-			flush(i)
-			tb, known, s = nil, true, span{}
-			if byDate {
-				s.date = rows.Date[row]
-			}
-			if times != nil && times.null(row) {
-				s.null = true
-			} else if times != nil {
-				ts := times.ints[row]
-				if ts < minTimestamp || ts > maxTimestamp {
-					t.failures = append(t.failures, rules.Failure{Row: int(row), Reason: "the window's time is outside the years 1 to 9999"})
-					known, from = false, i+1
-					continue
-				}
-				at = t.stretchOf(ts)
-				s.start = at.start
-			}
-			end = t.endOf(s, at)
-		}
-		clock := t.clock
-		if rows.Watermark != nil {
-			clock = max(clock, rows.Watermark[row])
-		}
-		if end != never && end <= clock {
-			flush(i)
-			from = i + 1
-			t.late++
-			t.countLate(row, rows, s)
-		}
-	}
-	flush(len(selected))
-}
-
-// countMatched counts rows of a span that are added.
-func (t *Tally) countMatched(run []int32, rows Rows, s span) {
-	t.matched += int64(len(run))
-	if rows.Date != nil {
-		t.stats.countMatched(rows.Date, run)
-	} else if date, ok := t.windowDate(s); ok {
-		t.stats.of(date).Matched += int64(len(run))
-	}
-}
-
-func (t *Tally) countLate(row int32, rows Rows, s span) {
-	if rows.Date != nil {
-		t.stats.of(rows.Date[row]).Late++
-	} else if date, ok := t.windowDate(s); ok {
-		t.stats.of(date).Late++
-	}
-}
-
-// windowDate is the UTC date on which a window starts.
-func (t *Tally) windowDate(s span) (int32, bool) {
-	if t.plan.Window == nil || s.null {
-		return 0, false
-	}
-	if t.plan.Window.Kind == rules.Day {
-		return int32(s.start), true
-	}
-	return int32(floorDiv(s.start, microsPerDay)), true
-}
+// reserved bounds the groups for which a new table makes room at once.
+const reserved = 256
 
 // fold resolves the groups of the rows that the tables were given and folds the
 // arguments into them.
@@ -339,8 +251,11 @@ func (t *Tally) fold(args []*column) error {
 	free := t.groups
 	for _, tb := range t.active {
 		tb.groups, free = free[:len(tb.rows):len(tb.rows)], free[len(tb.rows):]
+		if tb.index.len() == 0 {
+			tb.index.reserve(min(len(tb.rows)/2, reserved))
+		}
 		tb.index.resolve(&t.keys, tb.rows, tb.groups)
-		tb.grow(t.rule.Emit)
+		tb.grow()
 		t.touch(tb)
 	}
 	if t.rule.Emit == OnCross {
@@ -355,17 +270,17 @@ func (t *Tally) fold(args []*column) error {
 }
 
 // addRows answers each row that passed the filter, of a rule that does not group.
-func (t *Tally) addRows(rows Rows) error {
-	t.matched += int64(len(t.selected))
+func (t *Tally) addRows(rows Rows, selected []int32) error {
+	t.matched += int64(len(selected))
 	if rows.Date != nil {
-		t.stats.countMatched(rows.Date, t.selected)
+		t.stats.countMatched(rows.Date, selected)
 	}
-	if len(t.selected) == 0 {
+	if len(selected) == 0 {
 		return nil
 	}
 	narrow := t.projected(rows.Batch)
 	defer narrow.Release()
-	picked, err := t.pick(narrow, t.selected)
+	picked, err := t.pick(narrow, selected)
 	if err != nil {
 		return err
 	}
@@ -376,14 +291,14 @@ func (t *Tally) addRows(rows Rows) error {
 	}
 	defer out.Release()
 	for i := range failures {
-		failures[i].Row = int(t.selected[failures[i].Row])
+		failures[i].Row = int(selected[failures[i].Row])
 	}
 	reasons := firstReasons(failures)
 	if len(reasons) == 0 {
 		return t.outbox.add(out, nil, nil)
 	}
 	var fine []int32
-	for i, row := range t.selected {
+	for i, row := range selected {
 		if reason, failed := reasons[int(row)]; failed {
 			t.failures = append(t.failures, rules.Failure{Row: int(row), Reason: reason})
 		} else {

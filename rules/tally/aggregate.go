@@ -27,6 +27,8 @@ type aggregate interface {
 	encode(dst []byte, groups []int32) []byte
 	decode(r *reader, groups []int32)
 	bytes() int64
+	// reset takes all groups out and keeps the room.
+	reset()
 }
 
 func newAggregate(agg rules.Agg, seed maphash.Seed) (aggregate, error) {
@@ -117,6 +119,7 @@ func (c *counts) decode(r *reader, groups []int32) {
 }
 
 func (c *counts) bytes() int64 { return int64(cap(c.n)) * 8 }
+func (c *counts) reset()       { c.n = emptied(c.n) }
 
 // extremes is MIN and MAX: of bool, integers, dates and times; of floats, where
 // NaN is both the least and the greatest as GoogleSQL has it; of decimals; of
@@ -262,6 +265,8 @@ func (e *extremes[T]) bytes() int64 {
 	return int64(cap(e.best))*e.width + int64(cap(e.seen)) + e.text
 }
 
+func (e *extremes[T]) reset() { e.best, e.seen, e.text = emptied(e.best), emptied(e.seen), 0 }
+
 // distinct is COUNT(DISTINCT x), exact: one set for all groups of the table,
 // whose members are a group's number and a value.
 type distinct struct {
@@ -350,6 +355,11 @@ func (d *distinct) decodeValues(r *reader, n, skip int) {
 
 func (d *distinct) bytes() int64 { return int64(cap(d.n))*8 + d.set.bytes() }
 
+func (d *distinct) reset() {
+	d.n, d.saved = emptied(d.n), 0
+	d.set.reset()
+}
+
 // grown extends s with zeros to n values; room grows by half, so that a
 // table's memory stays near what it holds.
 func grown[T any](s []T, n int) []T {
@@ -359,4 +369,10 @@ func grown[T any](s []T, n int) []T {
 	room := make([]T, n, max(n+n/2, 8))
 	copy(room, s)
 	return room
+}
+
+// emptied is s without values; its room is zeros again, which grown relies on.
+func emptied[T any](s []T) []T {
+	clear(s)
+	return s[:0]
 }

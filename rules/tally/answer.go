@@ -1,6 +1,7 @@
 package tally
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -15,16 +16,17 @@ const groupsAtOnce = 1 << 16
 // touched since the last call, on_close by window and then by when the group
 // was first seen.
 func (t *Tally) Answers() (Answers, error) {
-	if t.rule.Emit == OnChange && len(t.touched) > 0 {
+	if t.rule.Emit == OnChange {
 		if err := t.answerChanged(); err != nil {
 			return Answers{}, fmt.Errorf("answer rule %s: %w", t.rule.Name, err)
 		}
 	}
 	t.seq = 0
 	for _, tb := range t.retired {
-		t.bytes -= tb.size
+		t.recycle(tb, t.bytes/2)
 	}
-	t.retired = nil
+	clear(t.retired)
+	t.retired = t.retired[:0]
 	a, err := t.outbox.take()
 	if err != nil {
 		return Answers{}, fmt.Errorf("answer rule %s: %w", t.rule.Name, err)
@@ -35,21 +37,75 @@ func (t *Tally) Answers() (Answers, error) {
 // answerChanged answers the groups touched that satisfy HAVING and whose answer
 // differs from the last one, and buries those that satisfied it and do no longer.
 func (t *Tally) answerChanged() error {
-	touched := t.touched
-	t.touched = nil
-	bySeq := func(a, b ref) int { return int(a.seq - b.seq) }
-	if !slices.IsSortedFunc(touched, bySeq) { // rows of several windows in turn
-		slices.SortFunc(touched, bySeq)
+	refs, tables := t.takeTouched()
+	if tables > 1 { // in the order of windows: find those that answer, and sort these
+		var err error
+		if refs, err = t.speaking(refs); err != nil {
+			return err
+		}
+		slices.SortFunc(refs, func(a, b ref) int { return cmp.Compare(a.seq, b.seq) })
 	}
-	for _, r := range touched {
-		r.table.flags[r.group] &^= flagTouched
-	}
-	for refs := range slices.Chunk(touched, groupsAtOnce) {
-		if err := t.answerChunk(refs); err != nil {
+	for chunk := range slices.Chunk(refs, groupsAtOnce) {
+		if err := t.answerChunk(chunk); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// takeTouched lists the groups touched since the last call, table by table.
+func (t *Tally) takeTouched() (refs []ref, tables int) {
+	n := 0
+	for _, list := range [][]*table{t.retired, t.order} {
+		for _, tb := range list {
+			n += len(tb.touched)
+		}
+	}
+	refs = make([]ref, 0, n)
+	for _, list := range [][]*table{t.retired, t.order} {
+		for _, tb := range list {
+			if len(tb.touched) == 0 {
+				continue
+			}
+			tables++
+			for _, touched := range tb.touched {
+				refs = append(refs, ref{table: tb, group: touched.group, seq: touched.seq})
+				tb.flags[touched.group] &^= flagTouched
+			}
+			if tb.touched = tb.touched[:0]; cap(tb.touched) > reserved {
+				tb.touched = nil
+			}
+			t.measure(tb)
+		}
+	}
+	return refs, tables
+}
+
+// speaking keeps the groups that may have to answer.
+func (t *Tally) speaking(refs []ref) ([]ref, error) {
+	kept := refs[:0]
+	for chunk := range slices.Chunk(refs, groupsAtOnce) {
+		j, err := t.judgeGroups(chunk)
+		if err != nil {
+			return nil, err
+		}
+		for i, r := range chunk {
+			if !j.silent(i, r) {
+				kept = append(kept, r)
+			}
+		}
+		j.release()
+	}
+	return kept, nil
+}
+
+// silent reports whether on_change has nothing to say of a group, and never had.
+func (j *judged) silent(i int, r ref) bool {
+	if j.holds[i] || r.table.flags[r.group]&(flagLive|flagFailed) != 0 {
+		return false
+	}
+	_, failed := j.failed[i]
+	return !failed
 }
 
 func (t *Tally) answerChunk(refs []ref) error {
@@ -96,7 +152,7 @@ func (t *Tally) answerChunk(refs []ref) error {
 				continue
 			}
 			t.mark(r.table, r.group, flagLive, 0)
-			r.table.emitted[r.group] = hash
+			r.table.remember(r.group, hash)
 		} else {
 			t.mark(r.table, r.group, 0, flagLive)
 		}
@@ -141,7 +197,7 @@ func (t *Tally) Advance(watermark int64) error {
 // CloseAll closes every window that has rows, as a watermark at the end of the
 // last one would. The window of NULL times stays.
 func (t *Tally) CloseAll() error {
-	for _, tb := range t.tables {
+	for _, tb := range t.order {
 		if tb.end != never {
 			t.clock = max(t.clock, tb.end)
 		}
@@ -152,34 +208,28 @@ func (t *Tally) CloseAll() error {
 func (t *Tally) closeTables(due func(*table) bool) error {
 	var closing []*table
 	t.nextEnd = never
-	for _, tb := range t.tables {
+	for _, tb := range t.order {
 		if due(tb) {
 			closing = append(closing, tb)
 		} else {
 			t.nextEnd = min(t.nextEnd, tb.end)
 		}
 	}
-	slices.SortFunc(closing, func(a, b *table) int {
-		if a.end != b.end {
-			if a.end < b.end {
-				return -1
-			}
-			return 1
-		}
-		return a.span.compare(b.span)
-	})
-	var refs []ref
+	if len(closing) == 0 {
+		return nil
+	}
+	slices.SortFunc(closing, func(a, b *table) int { return cmp.Or(cmp.Compare(a.end, b.end), a.span.compare(b.span)) })
+	refs := t.refs[:0]
 	flush := func() error {
 		err := t.answerClosed(refs)
-		refs = refs[:0]
+		clear(refs) // lets go of tables
+		t.refs, refs = refs[:0], refs[:0]
 		return err
 	}
 	for _, tb := range closing {
-		date, dated := t.spanDate(tb.span)
-		if dated {
-			t.stats.of(date).Closed++
-		}
-		if !dated && t.rule.Emit != OnClose {
+		if tb.date, tb.dated = t.spanDate(tb.span); tb.dated {
+			t.stats.of(tb.date).Closed++
+		} else if t.rule.Emit != OnClose {
 			continue
 		}
 		for g := range int32(tb.index.len()) {
@@ -195,11 +245,15 @@ func (t *Tally) closeTables(due func(*table) bool) error {
 		return fmt.Errorf("close windows of rule %s: %w", t.rule.Name, err)
 	}
 	for _, tb := range closing {
-		t.drop(tb)
+		tb.closed = true
 	}
-	if len(closing) > 0 {
-		t.order = slices.DeleteFunc(t.order, func(tb *table) bool { return tb.closed })
+	closed := func(tb *table) bool { return tb.closed }
+	t.order, t.changed = slices.DeleteFunc(t.order, closed), slices.DeleteFunc(t.changed, closed)
+	most := (t.bytes - t.spared) / 4 * 3
+	for _, tb := range closing {
+		t.drop(tb, most)
 	}
+	clear(t.splitter.spots) // which would hold on to the tables
 	return nil
 }
 
@@ -218,14 +272,21 @@ func (t *Tally) answerClosed(refs []ref) error {
 	if t.rule.Emit != OnClose {
 		answers = nil
 	}
+	if t.rule.Emit == OnChange {
+		for i, r := range refs {
+			if j.silent(i, r) {
+				r.table.flags[r.group] &^= flagTouched
+			}
+		}
+	}
 	return t.answerHolding(j, answers, func(out arrow.RecordBatch, at []int32) error {
 		hasher, err := newRowHasher(t.outputTypes, out, false)
 		if err != nil {
 			return err
 		}
 		for i, p := range at {
-			if date, dated := t.spanDate(refs[p].table.span); dated {
-				s := t.stats.of(date)
+			if tb := refs[p].table; tb.dated {
+				s := t.stats.of(tb.date)
 				s.Answers++
 				s.Sum += hasher.sum64(int32(i))
 			}
@@ -300,27 +361,69 @@ func (t *Tally) final() (Answers, error) {
 		// Without GROUP BY there is one answer even over no rows.
 		tb := t.newTable(span{})
 		tb.index.resolve(nil, nil, nil)
-		tb.grow(t.rule.Emit)
+		tb.grow()
 		tables = append(tables, tb)
 	}
 	box := newOutbox(t)
 	defer box.release()
-	for _, tb := range tables {
-		refs := tb.refs()
-		slices.SortFunc(refs, func(a, b ref) int { return tb.index.compare(a.group, b.group) })
-		for chunk := range slices.Chunk(refs, groupsAtOnce) {
-			j, err := t.judgeGroups(chunk)
-			if err != nil {
-				return Answers{}, err
-			}
-			err = t.answerHolding(j, box, func(arrow.RecordBatch, []int32) error { return nil })
-			j.release()
-			if err != nil {
-				return Answers{}, err
-			}
+	refs, err := t.holding(tables)
+	if err != nil {
+		return Answers{}, err
+	}
+	for chunk := range slices.Chunk(refs, groupsAtOnce) {
+		j, err := t.judgeGroups(chunk)
+		if err != nil {
+			return Answers{}, err
+		}
+		err = t.answerHolding(j, box, func(arrow.RecordBatch, []int32) error { return nil })
+		j.release()
+		if err != nil {
+			return Answers{}, err
 		}
 	}
 	return box.take()
+}
+
+// holding lists the groups that satisfy HAVING, or fail to, by table and then by
+// key. They are found in the order in which they lie, and only these are sorted.
+func (t *Tally) holding(tables []*table) (found []ref, err error) {
+	flush := func(refs []ref) error {
+		j, err := t.judgeGroups(refs)
+		if err != nil {
+			return err
+		}
+		defer j.release()
+		for i, r := range refs {
+			if _, failed := j.failed[i]; failed || j.holds[i] {
+				found = append(found, r)
+			}
+		}
+		clear(refs) // lets go of tables
+		return nil
+	}
+	refs := t.refs[:0]
+	for _, tb := range tables {
+		for g := range int32(tb.index.len()) {
+			if refs = append(refs, ref{table: tb, group: g}); len(refs) == groupsAtOnce {
+				if err := flush(refs); err != nil {
+					return nil, err
+				}
+				refs = refs[:0]
+			}
+		}
+	}
+	if err := flush(refs); err != nil {
+		return nil, err
+	}
+	t.refs = refs[:0]
+	for from, to := 0, 0; from < len(found); from = to {
+		tb := found[from].table
+		for to < len(found) && found[to].table == tb {
+			to++
+		}
+		slices.SortFunc(found[from:to], func(a, b ref) int { return tb.index.compare(a.group, b.group) })
+	}
+	return found, nil
 }
 
 // settle makes the flags of all groups what they are for the rule's HAVING and
@@ -364,7 +467,7 @@ func (t *Tally) settleChunk(refs []ref) error {
 		}
 		if j.holds[i] && set == 0 && t.rule.Emit == OnChange {
 			set |= flagLive
-			r.table.emitted[r.group] = hasher.sum128(int32(i))
+			r.table.remember(r.group, hasher.sum128(int32(i)))
 		}
 		t.mark(r.table, r.group, set, unset&^set)
 	}

@@ -26,9 +26,8 @@ type crossing struct {
 // holds for the first time. HAVING is evaluated over a group batch that has,
 // for each row of an undecided group, the group as it was after that row.
 func (t *Tally) cross(args []*column) error {
-	vectors := t.newVectors(len(t.groups))
-	var parts []traced
-	t.parted = grown(t.parted[:0], 4*len(t.groups))
+	parts := t.parts[:0]
+	t.parted = slices.Grow(t.parted[:0], 4*len(t.groups))[:4*len(t.groups)]
 	free := t.parted
 	n := 0
 	for _, tb := range t.active {
@@ -41,18 +40,22 @@ func (t *Tally) cross(args []*column) error {
 				a.add(args[i], rows, groups, nil)
 			}
 		}
-		if len(part.rows) == 0 {
-			continue
+		if len(part.rows) > 0 {
+			n += len(part.rows)
+			parts = append(parts, part)
 		}
-		rest := t.emitKeys(tb, part.groups, vectors)
-		for i, a := range tb.aggs {
-			a.add(args[i], part.rows, part.groups, &rest[i])
-		}
-		n += len(part.rows)
-		parts = append(parts, part)
 	}
+	t.parts = parts
+	defer clear(parts)
 	if n == 0 {
 		return nil
+	}
+	vectors := t.newVectors(n)
+	for _, part := range parts {
+		rest := t.emitKeys(part.table, part.groups, vectors)
+		for i, a := range part.table.aggs {
+			a.add(args[i], part.rows, part.groups, &rest[i])
+		}
 	}
 	j, err := t.judge(vectors, n)
 	if err != nil {

@@ -22,9 +22,11 @@ type index interface {
 	// decode reads n keys and adds all but the first skip, which are there.
 	decode(r *reader, n, skip int)
 	bytes() int64
+	// reset takes all groups out and keeps the room.
+	reset()
 }
 
-// noGroup marks an empty slot, and a NULL key that has not been seen.
+// noGroup marks a NULL key that has not been seen.
 const noGroup = -1
 
 // oneGroup is the index of a rule without key columns.
@@ -47,6 +49,7 @@ func (x *oneGroup) compare(_, _ int32) int             { return 0 }
 func (x *oneGroup) reserve(int)                        {}
 func (x *oneGroup) encode(dst []byte, _, _ int) []byte { return dst }
 func (x *oneGroup) bytes() int64                       { return 16 }
+func (x *oneGroup) reset()                             { x.seen = false }
 func (x *oneGroup) decode(r *reader, n, skip int) {
 	if n > 1 || x.seen && n > skip {
 		r.fail("more than one group without a key")
@@ -97,6 +100,11 @@ func (x *byteGroups) compare(a, b int32) int {
 }
 
 func (x *byteGroups) reserve(n int) { x.set.reserve(n) }
+
+func (x *byteGroups) reset() {
+	x.set.reset()
+	x.null = noGroup
+}
 
 func (x *byteGroups) encode(dst []byte, from, to int) []byte {
 	dst = appendNullAt(dst, x.null, from, to)

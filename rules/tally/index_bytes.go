@@ -15,7 +15,7 @@ type byteSet struct {
 }
 
 func newByteSet(seed maphash.Seed) byteSet {
-	return byteSet{seed: seed, slots: newShards(0, func(s *uint64) (uint64, bool) { return twice(*s), *s != 0 })}
+	return byteSet{seed: seed, slots: newShards(0, func(s *uint64, _ uint64) (uint64, bool) { return twice(*s), *s != 0 })}
 }
 
 func (s *byteSet) at(number int32) []byte {
@@ -55,6 +55,11 @@ func (s *byteSet) appendUnindexed(key []byte) int32 {
 	s.arena = append(s.arena, key...)
 	s.ends = append(s.ends, len(s.arena))
 	return number
+}
+
+func (s *byteSet) reset() {
+	s.slots.reset()
+	s.ends, s.arena = s.ends[:0], s.arena[:0]
 }
 
 // reserve makes room for n strings in all; their bytes are not known.

@@ -12,43 +12,46 @@ type intGroups struct {
 	slots shards[intSlot]
 	keys  []int64 // by group
 	null  int32   // the group of NULL
-	seed  uint64
 }
 
 type intSlot struct {
-	key   int64
-	group int32 // noGroup: empty
+	key    int64
+	number int32 // of the group, and one; 0: empty
 }
 
 func newIntGroups(seed uint64) *intGroups {
-	x := &intGroups{null: noGroup, seed: seed}
-	x.slots = newShards(intSlot{group: noGroup}, func(s *intSlot) (uint64, bool) { return x.home(s.key), s.group != noGroup })
-	return x
+	return &intGroups{null: noGroup, slots: newShards(seed, (*intSlot).hash)}
 }
 
-func (x *intGroups) home(key int64) uint64 {
-	hi, lo := bits.Mul64(uint64(key)^x.seed, 0x9E3779B97F4A7C15)
+func (s *intSlot) hash(seed uint64) (uint64, bool) { return hashInt(s.key, seed), s.number != 0 }
+
+func hashInt(key int64, seed uint64) uint64 {
+	hi, lo := bits.Mul64(uint64(key)^seed, 0x9E3779B97F4A7C15)
 	return hi ^ lo
 }
 
-func (x *intGroups) find(key int64) int32 {
-	hash := x.home(key)
+func (x *intGroups) find(key int64) int32 { return x.findHash(key, hashInt(key, x.slots.seed)) }
+
+func (x *intGroups) findHash(key int64, hash uint64) int32 {
 	sh := x.slots.of(hash)
 	slots := sh.slots
 	for i := hash; ; i++ {
-		i &= uint64(len(slots) - 1)
-		s := &slots[i]
-		if s.group == noGroup {
-			group := int32(len(x.keys))
+		s := &slots[i&uint64(len(slots)-1)]
+		if s.number == 0 {
 			x.keys = append(x.keys, key)
-			*s = intSlot{key: key, group: group}
+			*s = intSlot{key: key, number: int32(len(x.keys))}
 			x.slots.added(sh)
-			return group
+			return int32(len(x.keys)) - 1
 		}
 		if s.key == key {
-			return s.group
+			return s.number - 1
 		}
 	}
+}
+
+func (x *intGroups) reset() {
+	x.slots.reset()
+	x.keys, x.null = x.keys[:0], noGroup
 }
 
 func (x *intGroups) findNull() int32 {
@@ -74,21 +77,54 @@ func (x *intGroups) resolve(keys *keyBatch, rows, groups []int32) {
 	}
 }
 
-// resolveInts is find in a loop that the compiler makes tight: most keys are in
-// the first slot that is looked at.
+// resolveInts is find in a loop that the compiler makes tight.
 func (x *intGroups) resolveInts(keys []int64, rows, groups []int32) {
 	groups = groups[:len(rows)]
-	for i, row := range rows {
+	seed := x.slots.seed
+	done := 0
+	for done < len(rows) && len(x.slots.parts) == 1 {
+		done += x.resolveSmall(keys, rows[done:], groups[done:])
+	}
+	for i, row := range rows[done:] {
 		key := keys[row]
-		hash := x.home(key)
+		hash := hashInt(key, seed)
 		slots := x.slots.of(hash).slots
 		s := &slots[hash&uint64(len(slots)-1)]
-		if s.key == key && s.group != noGroup {
-			groups[i] = s.group
+		if s.key == key && s.number != 0 { // as most are
+			groups[done+i] = s.number - 1
 			continue
 		}
-		groups[i] = x.find(key)
+		groups[done+i] = x.findHash(key, hash)
 	}
+}
+
+// resolveSmall is resolveInts of one shard, up to and including the row at which
+// it grows. It returns how many rows that were.
+func (x *intGroups) resolveSmall(keys []int64, rows, groups []int32) int {
+	groups = groups[:len(rows)]
+	seed, sh := x.slots.seed, &x.slots.parts[0]
+	slots := sh.slots
+	for i, row := range rows {
+		key := keys[row]
+		at := hashInt(key, seed)
+		s := &slots[at&uint64(len(slots)-1)]
+		for s.key != key && s.number != 0 {
+			at++
+			s = &slots[at&uint64(len(slots)-1)]
+		}
+		if s.number != 0 {
+			groups[i] = s.number - 1
+			continue
+		}
+		groups[i] = int32(len(x.keys))
+		x.keys = append(x.keys, key)
+		*s = intSlot{key: key, number: int32(len(x.keys))}
+		if sh.filled++; sh.filled > sh.limit {
+			x.slots.enlarge(sh)
+			return i + 1
+		}
+	}
+	return len(rows)
 }
 
 func (x *intGroups) len() int { return len(x.keys) }

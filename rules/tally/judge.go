@@ -14,6 +14,7 @@ type judged struct {
 	keys   keyText
 	holds  []bool
 	failed map[int]string // positions whose aggregates or HAVING have no value
+	given  bool           // somebody may hold the rows beyond release
 }
 
 func (j *judged) release() { j.rows.Release() }

@@ -46,7 +46,7 @@ func newGenerator(seed uint64) *generator {
 	for _, name := range names[:[]int{0, 1, 1, 1, 2, 3}[g.IntN(6)]] {
 		p.Keys = append(p.Keys, rules.Column{Name: name, Expr: column(name)})
 	}
-	g.rule = Rule{Name: "r", Emit: Emit(g.IntN(3)), Scope: Scope(g.IntN(4) / 3)}
+	g.rule = Rule{Name: "r", Emit: Emit(g.IntN(4)), Scope: Scope(g.IntN(4) / 3)}
 	switch kind := g.IntN(3); {
 	case kind == 0:
 		p.Window = &rules.Window{Time: column("ts"), Micros: 60_000_000, Origin: at("1950-01-01T00:00:17Z")}

@@ -20,6 +20,7 @@ import (
 func (t *Tally) Restore(parts ...[]byte) error {
 	before := t.state
 	t.state = newState()
+	clear(t.splitter.spots) // which are of the state before
 	if err := t.restore(parts); err != nil {
 		t.state = before
 		return fmt.Errorf("restore rule %s: %w", t.rule.Name, err)
@@ -348,7 +349,7 @@ func (rs *restorer) resize(r *reader, tb *table, part, n int, more bool) {
 	}
 	known.known, known.n = true, n
 	if part == 0 {
-		tb.room(n, rs.rule.Emit)
+		tb.room(n)
 	}
 }
 
@@ -367,7 +368,7 @@ func (rs *restorer) readGroups(r *reader, tb *table, kept bool, groups []int32) 
 	if !kept {
 		tb = rs.newTable(tb.span)
 		groups = numbers(nil, 0, len(groups))
-		tb.room(len(groups), rs.rule.Emit)
+		tb.room(len(groups))
 	}
 	for _, g := range groups {
 		tb.decodeFlags(r, g, rs.rule.Emit)
@@ -384,7 +385,7 @@ func (tb *table) decodeFlags(r *reader, g int32, emit Emit) {
 		return
 	}
 	if kept&flagLive != 0 {
-		tb.emitted[g] = xxh3.Uint128{Hi: r.fixed(), Lo: r.fixed()}
+		tb.remember(g, xxh3.Uint128{Hi: r.fixed(), Lo: r.fixed()})
 	}
 	before := tb.flags[g]
 	tb.failing += has(kept, flagFailed) - has(before, flagFailed)

@@ -6,8 +6,8 @@ package tally
 type shards[S any] struct {
 	parts []shard[S] // one, or 1<<shardBits
 	shift uint8      // of a hash, to its shard: the highest bits choose it, the lowest the slot
-	empty S
-	hash  func(s *S) (hash uint64, taken bool) // of what is in a slot
+	seed  uint64
+	hash  func(s *S, seed uint64) (hash uint64, taken bool) // of what is in a slot; the zero value is not taken
 }
 
 type shard[S any] struct {
@@ -21,10 +21,20 @@ const (
 	splitSlots = 1 << 18 // a table of so many slots does not grow: it falls into shards
 )
 
-func newShards[S any](empty S, hash func(s *S) (uint64, bool)) shards[S] {
-	t := shards[S]{empty: empty, hash: hash}
+func newShards[S any](seed uint64, hash func(s *S, seed uint64) (uint64, bool)) shards[S] {
+	t := shards[S]{seed: seed, hash: hash}
 	t.make(1, 8)
 	return t
+}
+
+// reset empties the table; a small one keeps its room.
+func (t *shards[S]) reset() {
+	if len(t.parts) > 1 {
+		t.make(1, 8)
+		return
+	}
+	clear(t.parts[0].slots)
+	t.parts[0].filled = 0
 }
 
 // of is the shard of a hash.
@@ -32,9 +42,13 @@ func (t *shards[S]) of(hash uint64) *shard[S] { return &t.parts[hash>>t.shift] }
 
 // added notes that an empty slot of the shard was taken.
 func (t *shards[S]) added(sh *shard[S]) {
-	if sh.filled++; sh.filled <= sh.limit {
-		return
+	if sh.filled++; sh.filled > sh.limit {
+		t.enlarge(sh)
 	}
+}
+
+// enlarge makes a full shard larger.
+func (t *shards[S]) enlarge(sh *shard[S]) {
 	if len(t.parts) == 1 && len(sh.slots) == splitSlots {
 		old := sh.slots
 		t.make(1<<shardBits, len(old)*2>>shardBits)
@@ -54,6 +68,9 @@ func (t *shards[S]) added(sh *shard[S]) {
 func (t *shards[S]) reserve(n int) {
 	slots := len(t.parts[0].slots)
 	if len(t.parts) == 1 {
+		if n <= t.parts[0].limit {
+			return
+		}
 		for slots < splitSlots && n > limit(0, 1, slots) {
 			slots *= 2
 		}
@@ -101,17 +118,13 @@ func (t *shards[S]) make(n, slots int) {
 
 // clear gives a shard so many empty slots.
 func (t *shards[S]) clear(i, slots int) {
-	sh := shard[S]{slots: make([]S, slots), limit: limit(i, len(t.parts), slots)}
-	for j := range sh.slots {
-		sh.slots[j] = t.empty
-	}
-	t.parts[i] = sh
+	t.parts[i] = shard[S]{slots: make([]S, slots), limit: limit(i, len(t.parts), slots)}
 }
 
 // fill puts what is in the slots where it belongs now; there is room.
 func (t *shards[S]) fill(old []S) {
 	for i := range old {
-		hash, taken := t.hash(&old[i])
+		hash, taken := t.hash(&old[i], t.seed)
 		if !taken {
 			continue
 		}
@@ -119,7 +132,7 @@ func (t *shards[S]) fill(old []S) {
 		mask := uint64(len(sh.slots) - 1)
 		at := hash & mask
 		for {
-			if _, taken := t.hash(&sh.slots[at]); !taken {
+			if _, taken := t.hash(&sh.slots[at], t.seed); !taken {
 				break
 			}
 			at = (at + 1) & mask

@@ -148,7 +148,7 @@ func (l *ledger) encode(dst []byte, whole bool, more []int32) []byte {
 
 func (tb *table) encode(dst []byte, whole bool) []byte {
 	if whole {
-		tb.saved, tb.dirty = 0, nil
+		tb.saved, tb.dirty = 0, tb.dirty[:0]
 		for _, set := range tb.sets {
 			set.saved = 0
 		}

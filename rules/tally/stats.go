@@ -95,6 +95,16 @@ func (l *ledger) countMatched(dates []int32, rows []int32) {
 	}
 }
 
+// countLate is countMatched of rows that came too late.
+func (l *ledger) countLate(dates []int32, rows []int32) {
+	for i := 0; i < len(rows); {
+		date, from := dates[rows[i]], i
+		for i++; i < len(rows) && dates[rows[i]] == date; i++ {
+		}
+		l.of(date).Late += int64(i - from)
+	}
+}
+
 // rowHasher hashes the rows of answers: a value's place counts, and which
 // values are NULL.
 type rowHasher struct {

@@ -77,6 +77,7 @@ func (s *intSums) decode(r *reader, groups []int32) {
 }
 
 func (s *intSums) bytes() int64 { return int64(cap(s.state)) * 24 }
+func (s *intSums) reset()       { s.state = emptied(s.state) }
 
 // floatSums is SUM and AVG of FLOAT64, added in the order of the rows.
 type floatSums struct {
@@ -136,6 +137,7 @@ func (s *floatSums) decode(r *reader, groups []int32) {
 }
 
 func (s *floatSums) bytes() int64 { return int64(cap(s.state)) * 16 }
+func (s *floatSums) reset()       { s.state = emptied(s.state) }
 
 // decimalSums is SUM and AVG of NUMERIC. The sum is kept in 192 bits, at the
 // argument's scale.
@@ -250,3 +252,4 @@ func (s *decimalSums) decode(r *reader, groups []int32) {
 }
 
 func (s *decimalSums) bytes() int64 { return int64(cap(s.state)) * 32 }
+func (s *decimalSums) reset()       { s.state = emptied(s.state) }

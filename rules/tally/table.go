@@ -14,8 +14,10 @@ type table struct {
 	aggs  []aggregate
 	sets  []*distinct // those of aggs that are one
 	flags []flag
-	// emitted is the hash of each group's last answer; only for on_change.
+	// emitted is the hash of each group's last answer, as far as any has answered;
+	// only for on_change.
 	emitted []xxh3.Uint128
+	touched []touch // on_change: groups touched since the last Answers, in order
 	// decided and failing count groups that have flagCrossed and flagFailed.
 	decided, failing int
 
@@ -23,12 +25,21 @@ type table struct {
 	dirty  []int32 // of these, the ones that changed since
 	listed bool    // in state.changed
 	closed bool
+	date   int32 // once closed: the one date that it is of
+	dated  bool  // there is one
 
 	size    int64 // as last measured
 	members int
 
 	// The batch at hand: rows that belong here and their groups.
 	rows, groups []int32
+	given, turn  int32 // of split: rows so far, and the place in active
+}
+
+// touch is a group, and the place of the row that touched it.
+type touch struct {
+	seq   int64
+	group int32
 }
 
 // flag is what is known of a group.
@@ -45,6 +56,12 @@ const (
 )
 
 func (t *Tally) newTable(s span) *table {
+	if n := len(t.spare); n > 0 {
+		tb := t.spare[n-1]
+		t.spare, t.spared = t.spare[:n-1], t.spared-tb.size
+		tb.span, tb.end, tb.closed = s, t.spanEnd(s), false
+		return tb
+	}
 	tb := &table{span: s, end: t.spanEnd(s), index: t.codec.newIndex(t.seeds)}
 	for _, agg := range t.plan.Aggs {
 		a, err := newAggregate(agg, t.seeds.bytes)
@@ -79,10 +96,10 @@ func (t *Tally) keep(tb *table) {
 }
 
 // grow makes room for the groups that the index has added.
-func (tb *table) grow(emit Emit) { tb.room(tb.index.len(), emit) }
+func (tb *table) grow() { tb.room(tb.index.len()) }
 
 // room makes room for n groups.
-func (tb *table) room(n int, emit Emit) {
+func (tb *table) room(n int) {
 	before := len(tb.flags)
 	if n <= before {
 		return
@@ -91,22 +108,17 @@ func (tb *table) room(n int, emit Emit) {
 	for g := before; g < n; g++ {
 		tb.flags[g] = flagChanged // it is written as new
 	}
-	if emit == OnChange {
-		tb.emitted = grown(tb.emitted, n)
-	}
 	for _, a := range tb.aggs {
 		a.grow(n)
 	}
 }
 
-// give gives the table rows of the batch at hand.
-func (t *Tally) give(tb *table, rows []int32) {
-	if len(tb.rows) == 0 {
-		t.active = append(t.active, tb)
-		tb.rows = rows[:len(rows):len(rows)] // a further run is copied behind it
-		return
+// remember keeps the hash of a group's answer.
+func (tb *table) remember(g int32, hash xxh3.Uint128) {
+	if int(g) >= len(tb.emitted) {
+		tb.emitted = grown(tb.emitted, len(tb.flags))
 	}
-	tb.rows = append(tb.rows, rows...)
+	tb.emitted[g] = hash
 }
 
 // touch notes which groups the batch at hand changes.
@@ -126,7 +138,7 @@ func (t *Tally) touch(tb *table) {
 			tb.dirty = append(tb.dirty, g)
 		}
 		if need&^f&flagTouched != 0 {
-			t.touched = append(t.touched, ref{table: tb, group: g, seq: t.seq + int64(tb.rows[i])})
+			tb.touched = append(tb.touched, touch{group: g, seq: t.seq + int64(tb.rows[i])})
 		}
 		flags[g] = f | need
 	}
@@ -164,7 +176,7 @@ func has(f, bit flag) int {
 func (t *Tally) measure(tb *table) {
 	const fixed = 400 // the structs themselves and their place in the map
 	size, members := int64(fixed)+tb.index.bytes(), 0
-	size += int64(cap(tb.flags)) + int64(cap(tb.emitted))*16 + int64(cap(tb.dirty))*4
+	size += int64(cap(tb.flags)) + int64(cap(tb.emitted))*16 + int64(cap(tb.dirty))*4 + int64(cap(tb.touched))*16
 	for _, a := range tb.aggs {
 		size += a.bytes() + 64
 	}
@@ -178,15 +190,44 @@ func (t *Tally) measure(tb *table) {
 
 // drop takes a table out of the state. What on_change still has to answer of
 // it stays until Answers.
-func (t *Tally) drop(tb *table) {
+func (t *Tally) drop(tb *table, most int64) {
 	delete(t.tables, tb.span)
-	tb.closed = true
 	t.members -= tb.members
-	if len(t.touched) > 0 {
+	tb.touched = slices.DeleteFunc(tb.touched, func(touched touch) bool { return tb.flags[touched.group]&flagTouched == 0 })
+	if len(tb.touched) > 0 {
 		t.retired = append(t.retired, tb)
 		return
 	}
+	t.recycle(tb, most)
+}
+
+// spareSize bounds the tables that are used again: to fill a large one takes
+// longer than to make it.
+const spareSize = 64 << 10
+
+// recycle lets go of a table, or empties it for a window to come; of spare ones
+// there are at most so many bytes.
+func (t *Tally) recycle(tb *table, most int64) {
 	t.bytes -= tb.size
+	if tb.size > spareSize || t.spared+tb.size > most {
+		return
+	}
+	tb.index.reset()
+	for _, a := range tb.aggs {
+		a.reset()
+	}
+	tb.flags, tb.emitted = tb.flags[:0], emptied(tb.emitted)
+	tb.dirty, tb.touched = tb.dirty[:0], tb.touched[:0]
+	tb.decided, tb.failing, tb.saved, tb.members, tb.listed = 0, 0, 0, 0, false
+	t.spare = append(t.spare, tb)
+	t.spared += tb.size
+	t.bytes += tb.size
+}
+
+// dropSpare lets go of the tables that no window uses.
+func (t *Tally) dropSpare() {
+	t.bytes -= t.spared
+	t.spare, t.spared = nil, 0
 }
 
 // ordered lists the tables by span; the list stays the state's.

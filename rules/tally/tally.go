@@ -11,6 +11,7 @@ package tally
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -29,6 +30,7 @@ const (
 	OnCross  Emit = iota // once a group (and window), at the record with which HAVING first holds
 	OnChange             // at Answers: a group that satisfies HAVING and whose answer changed
 	OnClose              // when the watermark closes the window
+	OnDemand             // at Final only; no job says so
 )
 
 // Scope says what an aggregate without a window covers.
@@ -79,12 +81,30 @@ type Rows struct {
 // that have the same one evaluate it once. It is one batch's and one goroutine's;
 // the zero value is ready.
 type Where struct {
-	found map[string]selection // by the condition's text
+	found []selection // of this batch, and behind it what those before left
 }
 
 type selection struct {
-	rows     []int32
-	failures []rules.Failure
+	condition string
+	rows      []int32
+	failures  []rules.Failure
+}
+
+// Reset forgets the batch; what it took stays for the next one.
+func (w *Where) Reset() { w.found = w.found[:0] }
+
+// of is what was found for a condition; fresh: nothing yet, and the place for it.
+func (w *Where) of(condition string) (found *selection, fresh bool) {
+	for i := range w.found {
+		if w.found[i].condition == condition {
+			return &w.found[i], false
+		}
+	}
+	n := len(w.found)
+	w.found = slices.Grow(w.found, 1)[:n+1]
+	found = &w.found[n]
+	found.condition, found.rows, found.failures = condition, found.rows[:0], found.failures[:0]
+	return found, true
 }
 
 // Answers are a rule's answers since the last call. The caller releases them.
@@ -121,6 +141,7 @@ type Tally struct {
 	zone  *time.Location // of dates
 	seeds seeds
 
+	condition   string          // the text of WHERE
 	codec       keyCodec        // types of the key columns
 	groupTypes  []schemas.Type  // types of a group batch's columns
 	groupSchema *arrow.Schema   // of a group batch
@@ -135,7 +156,11 @@ type Tally struct {
 	active   []*table // tables that the batch at hand has rows for
 	selected []int32
 	groups   []int32
+	refs     []ref
+	parts    []traced
 	parted   []int32
+	left     []int32
+	splitter splitter
 	days     dayCache
 	dateEnds map[int32]int64
 }
@@ -152,12 +177,13 @@ type state struct {
 	stats   ledger
 	serial  uint64   // checkpoints written
 	extents []extent // of the slices of those that a restore needs, the last one's at the end
-	bytes   int64    // of the tables, the retired ones too
+	bytes   int64    // of the tables, the retired and spare ones too
 	members int      // values held by COUNT(DISTINCT)
 
-	touched []ref    // on_change: groups touched since the last Answers, in order
-	seq     int64    // rows taken since then: the order of touches
-	retired []*table // closed since then
+	seq     int64    // rows taken since the last Answers: the order of touches
+	retired []*table // on_change: closed since then, with groups that have to answer
+	spare   []*table // closed ones, empty, for windows to come
+	spared  int64    // their bytes
 	changed []*table // tables with groups that the last checkpoint lacks
 }
 
@@ -190,6 +216,9 @@ func New(rule Rule, opts Options) (*Tally, error) {
 	}
 	if t.zone == nil {
 		t.zone = time.UTC
+	}
+	if p.Filter != nil {
+		t.condition = p.Filter.String()
 	}
 	for _, key := range p.Keys {
 		t.codec = append(t.codec, key.Expr.Type())
@@ -245,11 +274,14 @@ func (t *Tally) Groups() int {
 // While a hash table grows, its old and new form exist side by side; that and
 // the batch at hand are not counted.
 func (t *Tally) Bytes() int64 {
-	return t.bytes + t.outbox.bytes + int64(cap(t.touched))*24 + int64(len(t.stats.dates))*64
+	return t.bytes + t.outbox.bytes + int64(cap(t.refs))*24 + int64(len(t.stats.dates))*64
 }
 
 // checkSize compares what is held with the bounds.
 func (t *Tally) checkSize() error {
+	if t.opts.MaxBytes > 0 && t.Bytes() > t.opts.MaxBytes {
+		t.dropSpare()
+	}
 	const mend = "raise --memory, let the query group by a window so that old groups leave, or run the rule on an engine"
 	if b := t.Bytes(); t.opts.MaxBytes > 0 && b > t.opts.MaxBytes {
 		return fmt.Errorf("rule %s: %d groups take %d bytes, more than the %d allowed; %s: %w",
@@ -269,6 +301,8 @@ func (e Emit) String() string {
 		return "on_change"
 	case OnClose:
 		return "on_close"
+	case OnDemand:
+		return "on_demand"
 	default:
 		return "on_cross"
 	}

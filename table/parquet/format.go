@@ -95,6 +95,7 @@ type scratch struct {
 	other   []byte   // its values, encoded
 	packed  []byte   // the page compressed
 	zstd    *zstdEncoder
+	numbers numbers
 	header  bytes.Buffer // of a page
 	out     *bufio.Writer
 }
@@ -111,8 +112,8 @@ func (f *Format) borrow() *scratch {
 const maxKept = 4 << 20
 
 func (f *Format) giveBack(s *scratch) {
-	if cap(s.raw)+cap(s.other)+cap(s.packed) > maxKept {
-		s.raw, s.other, s.packed = nil, nil, nil
+	if cap(s.raw)+cap(s.other)+cap(s.packed)+cap(s.numbers.frame) > maxKept {
+		s.raw, s.other, s.packed, s.numbers.frame = nil, nil, nil, nil
 	}
 	f.scratch.Put(s)
 }

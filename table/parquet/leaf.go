@@ -66,6 +66,7 @@ type leaf struct {
 	encodings []format.Encoding
 	held      int64 // bytes of the pages
 
+	choice  choice
 	metrics ColumnMetrics
 	bounds  bounds // of the file
 }
@@ -156,6 +157,7 @@ func (l *leaf) endPage(c codec, s *scratch, last bool) error {
 		return fmt.Errorf("column %s: encode levels: %w", dotted(l.path), err)
 	}
 	p := page{rows: l.rows, slots: l.slots, nulls: l.nulls}
+	start := len(body)
 	body, p.coding, p.bounds, err = l.values.encode(s, body, position{first: !slices.Contains(l.encodings, format.RLEDictionary), last: last})
 	if err != nil {
 		return fmt.Errorf("column %s: encode a page: %w", dotted(l.path), err)
@@ -165,7 +167,11 @@ func (l *leaf) endPage(c codec, s *scratch, last bool) error {
 		NumValues: int32(l.slots), Encoding: p.coding, DefinitionLevelEncoding: format.RLE, RepetitionLevelEncoding: format.RLE,
 		Statistics: makeStatistics(int64(p.nulls), p.bounds),
 	})}
-	if p.data, p.plain, err = seal(header, body, c, s); err != nil {
+	compress := c.compress
+	if l.physical == format.Int64 && p.coding == format.Plain {
+		compress = func(s *scratch, body []byte) ([]byte, error) { return c.compressNumbers(s, body, start, &l.choice) }
+	}
+	if p.data, p.plain, err = seal(header, body, compress, s); err != nil {
 		return fmt.Errorf("column %s: %w", dotted(l.path), err)
 	}
 	l.pages = append(l.pages, p)
@@ -223,8 +229,8 @@ func bitWidth(top uint8) (n int) {
 
 // seal compresses a page's body and puts the header, completed, before it.
 // It also returns the size of the page were it not compressed.
-func seal(h pageHeader, body []byte, c codec, s *scratch) (data []byte, plain int, err error) {
-	packed, err := c.compress(s, body)
+func seal(h pageHeader, body []byte, compress func(*scratch, []byte) ([]byte, error), s *scratch) (data []byte, plain int, err error) {
+	packed, err := compress(s, body)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -247,7 +253,13 @@ func (l *leaf) dictionaryPage(c codec, s *scratch) (data []byte, plain int, err 
 	body, n := l.values.dictionary(s.raw[:0])
 	s.raw = body
 	h := pageHeader{Type: format.DictionaryPage, DictionaryPageHeader: thrift.New(format.DictionaryPageHeader{NumValues: int32(n), Encoding: format.Plain})}
-	data, plain, err = seal(h, body, c, s)
+	compress := c.compress
+	if l.physical == format.Int64 {
+		compress = func(s *scratch, body []byte) ([]byte, error) {
+			return c.compressNumbers(s, body, 0, &choice{distinct: true})
+		}
+	}
+	data, plain, err = seal(h, body, compress, s)
 	if err != nil {
 		return nil, 0, fmt.Errorf("column %s: write its dictionary: %w", dotted(l.path), err)
 	}

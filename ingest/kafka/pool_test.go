@@ -1,0 +1,98 @@
+package kafka
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"lake/ingest"
+)
+
+// testBuffersAreReused holds every third batch while the buffers of the others
+// go round: what is held stays as it was read.
+func testBuffersAreReused(t *testing.T, b broker) {
+	c := b(t, 2)
+	producer := c.connect(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.SnappyCompression()))
+	const each, batch = 4000, 100
+	value := func(p int32, i int) string {
+		return fmt.Sprintf("p%d-%d-%s", p, i, strings.Repeat("v", 50+i%50))
+	}
+	for i := 0; i < each; i += batch {
+		for p := range int32(2) {
+			var records []*kgo.Record
+			for k := i; k < i+batch; k++ {
+				r := c.at(p, value(p, k))
+				r.Key = fmt.Appendf(nil, "k%d-%d", p, k)
+				records = append(records, r)
+			}
+			require.NoError(t, producer.ProduceSync(t.Context(), records...).FirstErr())
+		}
+	}
+	s := c.source(Options{BatchBytes: 37 * (recordOverhead + 100)}, func(cfg *Config) { // a batch here is not one there
+		cfg.PartitionedBy = []string{"k"}
+	})
+	check := func(b ingest.Batch) {
+		var p int32
+		if b.Partition == c.part(1) {
+			p = 1
+		}
+		require.Len(t, b.Keys, len(b.Records))
+		for i, r := range b.Records {
+			at := int(b.Offsets[i])
+			require.Equal(t, value(p, at), string(r), "offset %d", at)
+			require.Equal(t, fmt.Sprintf("k%d-%d", p, at), string(b.Keys[i]))
+		}
+	}
+	var held []ingest.Batch
+	read := 0
+	for n := 0; ; n++ {
+		b, err := s.Poll(t.Context())
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		require.NoError(t, err)
+		check(b)
+		read += len(b.Records)
+		switch {
+		case b.Release == nil:
+		case n%3 == 0:
+			held = append(held, b)
+		default:
+			b.Release()
+		}
+	}
+	require.Equal(t, 2*each, read)
+	for _, b := range held {
+		check(b)
+		b.Release()
+	}
+	s.pool.mu.Lock()
+	defer s.pool.mu.Unlock()
+	require.NotEmpty(t, s.pool.lists)
+	require.NotEmpty(t, s.pool.records, "all records of a batch were recycled")
+	require.NotEmpty(t, s.pool.texts)
+}
+
+func TestPoolIsBounded(t *testing.T) {
+	p := newPool(1000)
+	p.PutDecompressBytes(make([]byte, 600))
+	p.PutDecompressBytes(make([]byte, 600))
+	require.Len(t, p.texts, 1, "a second one has no room")
+	require.Equal(t, int64(400), p.room)
+	p.PutRecords(make([]kgo.Record, 3))
+	require.Empty(t, p.records, "3 records take 432 bytes")
+	p.PutRecords(make([]kgo.Record, 2))
+	require.Equal(t, 2, cap(p.GetRecords(2)))
+	require.Equal(t, int64(400), p.room)
+	p.PutRecords(make([]kgo.Record, 2))
+	require.Len(t, p.GetRecords(5), 5)
+	require.Len(t, p.records, 1, "what is too small waits for a smaller batch")
+	require.Equal(t, 600, cap(p.GetDecompressBytes(nil, 0)))
+	require.Nil(t, p.GetDecompressBytes(nil, 0))
+	require.Equal(t, int64(1000-288), p.room)
+}
