@@ -149,3 +149,26 @@ func onePath(files storage.FS, uri string) string {
 	}
 	return uri
 }
+
+// probeHive asks a metastore for its databases, and tries in the one that is
+// always there whether it compares before it alters.
+func probeHive(ctx context.Context, text string) (thing, found string, err error) {
+	addresses, err := hiveAddresses(text)
+	if err != nil {
+		return "Hive Metastore", "", fmt.Errorf("its URI: %w", err)
+	}
+	thing = "Hive Metastore " + strings.Join(addresses, ",")
+	client := &hiveClient{addresses: addresses}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	databases, err := client.GetAllDatabases(ctx)
+	if err == nil {
+		err = client.proveSwap(ctx, "default")
+	}
+	if err != nil {
+		if IsUnavailable(err) {
+			err = fmt.Errorf("%w; hint: is the metastore up there, and does a firewall let this machine through?", err)
+		}
+		return thing, "", err
+	}
+	return thing, fmt.Sprintf("%d databases, commits are compared and swapped", len(databases)), nil
+}

@@ -176,6 +176,23 @@ func TestHiveOverlap(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// Doctor learns whether a metastore is there and compares, and leaves nothing.
+func TestHiveProbe(t *testing.T) {
+	uri := servers.Metastore(t).URI()
+	dropTables(t, uri)
+	thing, found, err := ProbeCatalog(t.Context(), CatalogConfig{Warehouse: t.TempDir(), Hive: uri})
+	require.NoError(t, err)
+	require.Equal(t, "Hive Metastore "+strings.TrimPrefix(uri, "thrift://"), thing)
+	require.Contains(t, found, "compared and swapped")
+	client := &hiveClient{addresses: []string{strings.TrimPrefix(uri, "thrift://")}}
+	defer client.Close()
+	names, err := client.GetTables(t.Context(), "default", "*")
+	require.NoError(t, err)
+	require.Empty(t, names)
+	_, _, err = ProbeCatalog(t.Context(), CatalogConfig{Warehouse: t.TempDir(), Hive: "thrift://127.0.0.1:1"})
+	require.ErrorContains(t, err, "hint: is the metastore up there")
+}
+
 var errTest = errors.New("test")
 
 // What is no answer is not repeated where it may have been done.
