@@ -21,6 +21,9 @@ func ProbeCatalog(ctx context.Context, cfg CatalogConfig) (thing, found string, 
 	if cfg.Postgres != "" {
 		return probePostgres(ctx, cfg.Postgres)
 	}
+	if cfg.Hive != "" {
+		return probeHive(ctx, cfg.Hive)
+	}
 	file := cfg.SQLite
 	if file == "" {
 		folder, err := folderOf(cfg.Warehouse)
