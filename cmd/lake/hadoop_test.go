@@ -26,7 +26,7 @@ func sparkHome(t *testing.T) string {
 		if os.Getenv("CI") == "true" {
 			t.Fatal("LAKE_TEST_SPARK is not set: run make test")
 		}
-		t.Skip("LAKE_TEST_SPARK is not set: make test makes a Python with pyspark")
+		t.Skip("LAKE_TEST_SPARK is not set: make test makes a Python with pyspark where Maven is")
 	}
 	return home
 }
