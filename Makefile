@@ -3,7 +3,7 @@
 GOLANGCI_LINT = v2.15.0
 PYTHON ?= python3
 
-.PHONY: build demo test chaos lint bench bench-kafka services-kafka services-postgres services-gcs services-s3 clean
+.PHONY: build demo test chaos lint bench bench-kafka services-kafka services-postgres services-gcs services-s3 services-hdfs services-hive clean
 
 # The binary, with DuckDB where there is a C compiler.
 build:
@@ -15,9 +15,9 @@ demo: build
 
 # All tests, with the race detector; other engines read the tables from a virtual environment.
 # lake-plain has neither race detector nor cgo: memory is measured on it, and it must build.
-test: .venv/ready
+test: .venv/ready .venv-spark/ready
 	CGO_ENABLED=0 go build -o bin/lake-plain ./cmd/lake
-	LAKE_TEST_PYTHON=$(CURDIR)/.venv/bin/python LAKE_TEST_BINARY=$(CURDIR)/bin/lake-plain go test -race -timeout 20m ./...
+	LAKE_TEST_PYTHON=$(CURDIR)/.venv/bin/python LAKE_TEST_SPARK=$(CURDIR)/.venv-spark LAKE_TEST_BINARY=$(CURDIR)/bin/lake-plain go test -race -timeout 20m ./...
 
 # The failure catalogue at full size, as RELIABILITY.md has it: CASE=TestChaos for
 # one case, CHAOS_SEED=n to repeat a run, CHAOS_RUNS=n for more, CHAOS_KILLS=n for
@@ -36,7 +36,7 @@ bench: build .venv/ready
 
 # Real servers without Docker, until Ctrl-C: services/ starts them, for the tests too.
 # Several at once: go run ./services/up kafka postgres
-services-kafka services-postgres services-gcs services-s3: services-%:
+services-kafka services-postgres services-gcs services-s3 services-hdfs services-hive: services-%:
 	go run ./services/up $*
 
 # The same job from a real Kafka topic: a bare consume loop, lake, Spark; latency; contention.

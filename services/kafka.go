@@ -27,11 +27,6 @@ const KafkaVersion = "3.9.1"
 //go:embed kafka.pom.xml
 var kafkaPOM []byte
 
-const mavenCopy = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
-
-// The C1 compiler alone halves the start and moves as many records.
-var kafkaJVM = []string{"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"}
-
 // Kafka is one broker that is its own controller, without authentication or
 // TLS. It takes about 3 s and 330 MB. Its methods may be called at the same time.
 type Kafka struct {
@@ -60,7 +55,7 @@ func startKafka(ctx context.Context, o Options) (*Kafka, error) {
 	if err != nil {
 		return nil, err
 	}
-	jars, err := installKafka(ctx, o)
+	jars, err := installJars(ctx, o, "kafka-"+KafkaVersion, kafkaPOM, "kafka_2.13-"+KafkaVersion+".jar")
 	if err != nil {
 		return nil, err
 	}
@@ -81,34 +76,6 @@ func startKafka(ctx context.Context, o Options) (*Kafka, error) {
 			return nil, err
 		}
 	}
-}
-
-// installKafka returns the folder of the jars.
-func installKafka(ctx context.Context, o Options) (string, error) {
-	cache, err := cacheFolder()
-	if err != nil {
-		return "", err
-	}
-	return install(ctx, cache, "kafka-"+KafkaVersion, o, func(ctx context.Context, folder string) error {
-		mvn, err := tool("mvn", "maven")
-		if err != nil {
-			return err
-		}
-		build, err := os.MkdirTemp("", "lake-kafka-pom-")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(build)
-		if err := os.WriteFile(filepath.Join(build, "pom.xml"), kafkaPOM, 0o644); err != nil {
-			return err
-		}
-		// -C: a jar that is not the one of its checksum fails.
-		if _, err := output(ctx, identity{}, build, nil, mvn, "-q", "-B", "-ntp", "-C", mavenCopy, "-DincludeScope=runtime", "-DoutputDirectory="+folder); err != nil {
-			return err
-		}
-		_, err = os.Stat(filepath.Join(folder, "kafka_2.13-"+KafkaVersion+".jar"))
-		return err
-	})
 }
 
 // first formats the folder and starts the broker.
@@ -132,7 +99,7 @@ func (k *Kafka) first(ctx context.Context, settings map[string]string) error {
 	}
 	formatting, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	args := append([]string{k.java, "-Xmx128m"}, kafkaJVM...)
+	args := append([]string{k.java, "-Xmx128m"}, smallJVM...)
 	// Libraries that it unpacks go with its data: a broker that is killed leaves them.
 	args = append(args, "-Djava.io.tmpdir="+k.home.dir, "-Dlog4j.configuration=file:"+k.file("log4j.properties"), "-cp", k.jars,
 		"kafka.tools.StorageTool", "format", "-t", k.cluster, "-c", k.file("server.properties"))
@@ -187,7 +154,7 @@ func (k *Kafka) file(name string) string { return filepath.Join(k.home.dir, name
 
 // start starts the broker on its data.
 func (k *Kafka) start(ctx context.Context) error {
-	args := append([]string{k.java, "-Xms256m", "-Xmx768m"}, kafkaJVM...)
+	args := append([]string{k.java, "-Xms256m", "-Xmx768m"}, smallJVM...)
 	// Libraries that it unpacks go with its data: a broker that is killed leaves them.
 	args = append(args, "-Djava.io.tmpdir="+k.home.dir, "-Dlog4j.configuration=file:"+k.file("log4j.properties"), "-cp", k.jars, "kafka.Kafka", k.file("server.properties"))
 	p, err := start(command{args: args, dir: k.home.dir, log: k.Log(), death: syscall.SIGKILL})

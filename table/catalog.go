@@ -39,6 +39,9 @@ type CatalogConfig struct {
 	// Postgres is the URL of the catalog's database, postgres://user:password@host/database,
 	// for several hosts; "" is SQLite. It is a secret: no error shows it.
 	Postgres string
+	// Hive is the Hive Metastore's URI, thrift://host:9083, or several with commas
+	// between them, for several hosts and other engines; "" is SQLite.
+	Hive string
 	// Files has the files of tables, of those outside of the warehouse, too; nil is
 	// the local filesystem. It is the catalog's, which closes it, also where it
 	// cannot be opened.
@@ -48,8 +51,9 @@ type CatalogConfig struct {
 // Catalog knows tables by name. Many goroutines may use it.
 type Catalog struct {
 	ice     icebergCatalog
-	db      *sql.DB
-	root    string // the warehouse's URI
+	db      *sql.DB     // nil where the catalog is no database of lake's
+	hive    *hiveClient // nil where it is no Hive Metastore
+	root    string      // the warehouse's URI
 	fs      storage.FS
 	unmount func() // from iceberg-go
 }
@@ -96,6 +100,12 @@ func OpenCatalog(ctx context.Context, cfg CatalogConfig) (_ *Catalog, err error)
 		}
 		return c, nil
 	}
+	if cfg.Hive != "" {
+		if c.hive, c.ice, err = openHive(ctx, cfg.Hive, props); err != nil {
+			return nil, err
+		}
+		return c, nil
+	}
 	file := cfg.SQLite
 	switch {
 	case file == "" && folder == "":
@@ -121,7 +131,9 @@ func (c *Catalog) Close() error {
 	if closer, ok := c.ice.(catalog.Closer); ok {
 		errs = append(errs, closer.Close())
 	}
-	errs = append(errs, c.db.Close())
+	if c.db != nil {
+		errs = append(errs, c.db.Close())
+	}
 	errs = append(errs, c.closeFiles())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close the catalog of %s: %w", c.root, err)
@@ -138,6 +150,9 @@ func (c *Catalog) closeFiles() error {
 }
 
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]*(\.[A-Za-z0-9_][A-Za-z0-9_-]*)*$`)
+
+// hiveName is what a Hive Metastore keeps as it is written.
+var hiveName = regexp.MustCompile(`^[a-z0-9_]+\.[a-z0-9_]+$`)
 
 // identifier reads "namespace.table" or "table".
 func identifier(name string) (icebergtable.Identifier, error) {
@@ -215,11 +230,14 @@ func (c *Catalog) create(ctx context.Context, name string, def Definition) (*Tab
 	if err != nil {
 		return nil, err
 	}
+	if c.hive != nil && (len(ident) != 2 || !hiveName.MatchString(ident[0]+"."+ident[1])) {
+		return nil, fmt.Errorf("table name %q: the Hive Metastore takes database.table, of lower-case letters, digits and _", name)
+	}
 	location, err := c.location(ident, def.Location)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.checkLocation(ctx, location); err != nil {
+	if err := c.checkLocation(ctx, ident, location); err != nil {
 		return nil, err
 	}
 	if len(def.Schema.Fields) == 0 {
@@ -241,6 +259,14 @@ func (c *Catalog) create(ctx context.Context, name string, def Definition) (*Tab
 	if err != nil && !errors.Is(err, catalog.ErrNamespaceAlreadyExists) {
 		return nil, fmt.Errorf("create namespace %s: %w", strings.Join(ident[:len(ident)-1], "."), err)
 	}
+	if c.hive != nil {
+		if err := c.hive.proveSwap(ctx, ident[0]); err != nil {
+			return nil, err
+		}
+		if _, given := props[hiveLockKey]; !given {
+			props[hiveLockKey] = "false"
+		}
+	}
 	ice, err := c.ice.CreateTable(ctx, ident, schema, catalog.WithLocation(location), catalog.WithPartitionSpec(spec), catalog.WithProperties(props))
 	if err != nil {
 		return nil, err
@@ -252,12 +278,20 @@ func (c *Catalog) create(ctx context.Context, name string, def Definition) (*Tab
 func (c *Catalog) location(ident icebergtable.Identifier, wanted string) (string, error) {
 	if wanted == "" {
 		// Two levels below the warehouse, always: no table lies within another.
-		return storage.Join(c.root, strings.Join(ident[:len(ident)-1], "."), ident[len(ident)-1])
+		uri, err := storage.Join(c.root, strings.Join(ident[:len(ident)-1], "."), ident[len(ident)-1])
+		if err != nil || !storage.IsRemote(uri) {
+			return uri, err
+		}
+		wanted = uri
 	}
 	if storage.IsRemote(wanted) {
 		uri, err := remoteFolder(wanted)
 		if err != nil {
 			return "", fmt.Errorf("location %s: %w", wanted, err)
+		}
+		// With the namenode that hdfs:///folder means here: it is another one elsewhere.
+		if whole, err := storage.Path(c.fs, uri); err == nil {
+			uri = whole
 		}
 		return uri, nil
 	}
@@ -274,7 +308,10 @@ func (c *Catalog) location(ident icebergtable.Identifier, wanted string) (string
 
 // checkLocation refuses a folder that another table has, lies within or holds:
 // cleaning up one would delete files of the other.
-func (c *Catalog) checkLocation(ctx context.Context, location string) error {
+func (c *Catalog) checkLocation(ctx context.Context, ident icebergtable.Identifier, location string) error {
+	if c.hive != nil {
+		return c.hive.checkLocation(ctx, c.fs, ident[0], location)
+	}
 	names, err := c.List(ctx)
 	if err != nil {
 		return err
@@ -284,10 +321,18 @@ func (c *Catalog) checkLocation(ctx context.Context, location string) error {
 		if err != nil {
 			return err
 		}
-		a, b := strings.TrimRight(location, "/")+"/", strings.TrimRight(other.Location(), "/")+"/"
-		if strings.HasPrefix(a, b) || strings.HasPrefix(b, a) {
-			return fmt.Errorf("location %s overlaps with that of table %s, %s", location, name, other.Location())
+		if err := overlap(location, name, other.Location()); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// overlap refuses a new table's location that lies in or around another table's.
+func overlap(location, other, theirs string) error {
+	a, b := strings.TrimRight(location, "/")+"/", strings.TrimRight(theirs, "/")+"/"
+	if strings.HasPrefix(a, b) || strings.HasPrefix(b, a) {
+		return fmt.Errorf("location %s overlaps with that of table %s, %s", location, other, theirs)
 	}
 	return nil
 }

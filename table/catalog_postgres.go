@@ -16,6 +16,7 @@ import (
 
 	"github.com/apache/iceberg-go"
 	icebergsql "github.com/apache/iceberg-go/catalog/sql"
+	"github.com/apache/thrift/lib/go/thrift"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -189,7 +190,8 @@ func IsUnavailable(err error) bool {
 		return server.Code == "40001" || server.Code == "40P01" || server.Code == "55P03" || server.Code == "25P03"
 	}
 	var connecting *pgconn.ConnectError
-	return errors.As(err, &connecting) || IsNetwork(err) || isBusy(err) ||
+	var metastore thrift.TTransportException
+	return errors.As(err, &connecting) || errors.As(err, &metastore) || errors.Is(err, errHiveBusy) || IsNetwork(err) || isBusy(err) ||
 		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, pgconn.ErrConnClosed) || pgconn.Timeout(err)
 }
 

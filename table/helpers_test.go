@@ -53,11 +53,18 @@ func onEachCatalog(t *testing.T, tests map[string]func(*testing.T, warehouse)) {
 		"postgres": func(t *testing.T) CatalogConfig {
 			return CatalogConfig{Warehouse: t.TempDir(), Postgres: newDatabase(t)}
 		},
+		"hive": func(t *testing.T) CatalogConfig {
+			dropTables(t, servers.Metastore(t).URI())
+			return CatalogConfig{Warehouse: t.TempDir(), Hive: servers.Metastore(t).URI()}
+		},
 	}
 	for kind, config := range kinds {
 		t.Run(kind, func(t *testing.T) {
-			if kind == "postgres" {
-				servers.Postgres(t) // skips once
+			switch kind { // skips once
+			case "postgres":
+				servers.Postgres(t)
+			case "hive":
+				servers.Metastore(t)
 			}
 			for _, name := range slices.Sorted(maps.Keys(tests)) {
 				t.Run(name, func(t *testing.T) { tests[name](t, warehouse{config(t), config}) })
@@ -72,6 +79,23 @@ func newDatabase(t *testing.T) string {
 	address, err := servers.Postgres(t).CreateDatabase(t.Context(), uuid.NewString())
 	require.NoError(t, err)
 	return address
+}
+
+// dropTables empties a metastore: it is one, and its tables have one name each.
+func dropTables(t *testing.T, uri string) {
+	t.Helper()
+	client, ice, err := openHive(t.Context(), uri, iceberg.Properties{"warehouse": "file:///none"})
+	require.NoError(t, err)
+	defer client.Close()
+	namespaces, err := ice.ListNamespaces(t.Context(), nil)
+	require.NoError(t, err)
+	for _, ns := range namespaces {
+		names, err := client.GetTables(t.Context(), ns[0], "*")
+		require.NoError(t, err)
+		for _, name := range names {
+			require.NoError(t, client.DropTable(t.Context(), ns[0], name, false))
+		}
+	}
 }
 
 func (w warehouse) open(t *testing.T) *Catalog {

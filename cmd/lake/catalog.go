@@ -18,6 +18,11 @@ type sqliteCatalog struct {
 	Path string `yaml:"path"`
 }
 
+// hiveCatalog is catalog: {hive: {uri: thrift://…}} in a job file.
+type hiveCatalog struct {
+	URI jobs.Text `yaml:"uri"`
+}
+
 // catalogConfig is where the job's catalog lies.
 func (r *resolved) catalogConfig() (table.CatalogConfig, error) {
 	c := table.CatalogConfig{Warehouse: r.warehouse}
@@ -36,6 +41,12 @@ func (r *resolved) catalogConfig() (table.CatalogConfig, error) {
 			return c, err
 		}
 		c.Postgres = url.Value
+	case "hive":
+		var options hiveCatalog
+		if err := r.Catalog.Decode(&options); err != nil {
+			return c, err
+		}
+		c.Hive = options.URI.Value
 	}
 	return c, nil
 }
@@ -46,7 +57,7 @@ func resolveCatalog(job *jobs.Job, warehouse string, p *problems) {
 		var options sqliteCatalog
 		switch {
 		case job.Catalog.Kind == "", job.Catalog.Kind == "sqlite" && job.Catalog.Decode(&options) == nil && options.Path == "":
-			p.add(job.Catalog.Pos, "name a catalog that other machines reach: catalog: {postgres: \"${LAKE_CATALOG}\"}, or a file: {sqlite: {path: catalog.db}}",
+			p.add(job.Catalog.Pos, "name a catalog that other machines reach: catalog: {postgres: \"${LAKE_CATALOG}\"} or {hive: {uri: \"thrift://host:9083\"}}, or a file: {sqlite: {path: catalog.db}}",
 				"catalog: SQLite cannot lie in the warehouse %s", warehouse)
 		}
 		if err := table.CheckRemote(warehouse); err != nil {
@@ -64,8 +75,19 @@ func resolveCatalog(job *jobs.Job, warehouse string, p *problems) {
 		} else if err := table.CheckPostgres(url.Value); err != nil {
 			p.add(url.Pos, `write {postgres: "${LAKE_CATALOG}"} and set it to postgres://user:password@host:5432/database`, "catalog.postgres: the URL: %v", err)
 		}
+	case "hive":
+		var options hiveCatalog
+		if err := job.Catalog.Decode(&options); err != nil {
+			p.take(job.Catalog.Pos, err)
+		} else if err := table.CheckHive(options.URI.Value); err != nil {
+			pos := options.URI.Pos
+			if !options.URI.Given() {
+				pos = job.Catalog.Pos
+			}
+			p.add(pos, "write {hive: {uri: \"thrift://host:9083\"}}, or several with commas between them", "catalog.hive.uri: %v", err)
+		}
 	default:
-		p.add(job.Catalog.Pos, "leave catalog: out, or write {sqlite: {path: …}} or {postgres: \"postgres://…\"}", "catalog: this lake has no kind %q", job.Catalog.Kind)
+		p.add(job.Catalog.Pos, "leave catalog: out, or write {sqlite: {path: …}}, {postgres: \"postgres://…\"} or {hive: {uri: \"thrift://…\"}}", "catalog: this lake has no kind %q", job.Catalog.Kind)
 	}
 }
 

@@ -91,7 +91,9 @@ func (r *resolved) locks(name string) string { return filepath.Join(r.folder, "l
 // take takes a lock by name or fails at once with errHeld: a file's in the
 // warehouse, for the processes of this host, and where the catalog is in
 // PostgreSQL one there, for all hosts. The system lets go of both when the
-// process ends, however it ends.
+// process ends, however it ends. A Hive Metastore has no such lock: its own are
+// left behind by a process that is killed. There a second host's run takes the
+// job over, the first one's next commit fails by the epoch, and it ends with 75.
 func (r *resolved) take(ctx context.Context, name string, shared bool) (io.Closer, error) {
 	path := r.locks(name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

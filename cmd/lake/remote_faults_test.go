@@ -107,3 +107,42 @@ func TestRemoteRefusals(t *testing.T) {
 }
 
 func first(code int, _ string) int { return code }
+
+// The bill of a commit: what it asks of the store, by kind. ARCHITECTURE.md has
+// the numbers; a request that creeps in shows here.
+func TestRemoteRequests(t *testing.T) {
+	for _, s := range stores(t) {
+		t.Run(s.name, func(t *testing.T) {
+			dir := t.TempDir()
+			good := writeKillInput(t, dir)
+			remoteJob(t, s, dir)
+			job, err := os.ReadFile(filepath.Join(dir, "job.yaml"))
+			require.NoError(t, err)
+			p := s.through(t)
+			var each [2]map[string]int
+			var commits [2]int
+			for i, records := range []string{"600", "300"} { // some commits, and twice as many
+				text := strings.Replace(string(job), "max_records: 700", "max_records: "+records, 1)
+				text = strings.ReplaceAll(text, "x/events", "x"+records+"/events")
+				text = strings.Replace(text, "k.events", "k"+records+".events", 1)
+				text = strings.Replace(text, "name: killed", "name: killed"+records, 1)
+				text = strings.ReplaceAll(text, "path: out/", "path: out"+records+"/")
+				require.NoError(t, os.WriteFile(filepath.Join(dir, "job.yaml"), []byte(text), 0o644))
+				p.Requests()
+				code, said := exitOf(t, dir, "ingest", "job.yaml")
+				require.Equal(t, exitDone, code, said)
+				each[i] = p.Requests()
+				commits[i] = len(commitRows(t, dir))
+			}
+			require.Greater(t, commits[1], commits[0]+10, "%d records", len(good))
+			total := 0.0
+			for kind, n := range each[1] {
+				perCommit := float64(n-each[0][kind]) / float64(commits[1]-commits[0])
+				t.Logf("%-8s %5.1f a commit (%d in %d commits, %d in %d)", kind, perCommit, each[0][kind], commits[0], n, commits[1])
+				total += perCommit
+			}
+			require.Less(t, total, 40.0)
+			require.Zero(t, each[1]["part"], "small files are one request each")
+		})
+	}
+}

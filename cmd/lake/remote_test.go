@@ -202,3 +202,42 @@ func objectsOf(t *testing.T, folder string) (paths []string) {
 	}))
 	return paths
 }
+
+// A warehouse in a store: tables lie there, the catalog has to lie elsewhere.
+func TestRemoteWarehouse(t *testing.T) {
+	for _, s := range stores(t) {
+		t.Run(s.name, func(t *testing.T) {
+			dir := t.TempDir()
+			writeKillInput(t, dir)
+			write := func(catalog string) {
+				require.NoError(t, os.WriteFile(filepath.Join(dir, "job.yaml"), []byte(killJob+catalog), 0o644))
+			}
+			for _, catalog := range []string{"", "catalog: {sqlite: {}}\n"} {
+				write(catalog)
+				code, said := exitOf(t, dir, "ingest", "job.yaml", "--warehouse", s.uri("lake"))
+				require.Equal(t, exitConfig, code, said)
+				require.Contains(t, said, "SQLite cannot lie in the warehouse "+s.uri("lake"))
+			}
+			write("catalog: {sqlite: {path: catalog.db}}\n")
+			code, said := exitOf(t, dir, "lint", "job.yaml", "--warehouse", s.scheme+"://"+s.bucket)
+			require.Equal(t, exitConfig, code, said)
+			require.Contains(t, said, "name a folder in it")
+			t.Setenv("LAKE_WAREHOUSE", s.uri("lake"))
+			lakeOutput(t, dir, "ingest", "job.yaml")
+			require.Contains(t, lakeOutput(t, dir, "ingest", "job.yaml"), "0 records in")
+			lakeOutput(t, dir, "compact", "job.yaml")
+			require.NotEmpty(t, objectsOf(t, s.path(t, s.uri("lake/k/events/data"))))
+			require.NotEmpty(t, objectsOf(t, s.path(t, s.uri("lake/k/events_dead_letter/data"))))
+			require.NotEmpty(t, objectsOf(t, s.path(t, s.uri("lake/k/events.checkpoints/killed"))))
+			require.Contains(t, lakeOutput(t, dir, "tables", "list", "job.yaml"), s.uri("lake/k/events"))
+			require.Contains(t, lakeOutput(t, dir, "dlq", "show", "job.yaml"), "in/")
+			entries, err := os.ReadDir(dir)
+			require.NoError(t, err)
+			var names []string
+			for _, e := range entries {
+				names = append(names, e.Name())
+			}
+			require.Equal(t, []string{".lake", "catalog.db", "in", "job.yaml", "out"}, names, "locks, catalog and answers are local, and nothing else")
+		})
+	}
+}

@@ -30,6 +30,7 @@ import (
 	kafkasink "lake/load/kafka"
 	"lake/storage"
 	"lake/storage/gs"
+	"lake/storage/hdfs"
 	"lake/storage/s3"
 	"lake/table"
 )
@@ -252,6 +253,7 @@ func (a *app) filesystems(warehouse string) *storage.Filesystems {
 	return storage.NewFilesystems(storage.Local{Root: warehouse}, map[string]storage.Opener{
 		"gs": func(ctx context.Context) (storage.FS, error) { return gs.Open(ctx, gs.Options{PartBytes: part}) },
 		"s3": onS3, "s3a": onS3, "s3n": onS3,
+		"hdfs": func(context.Context) (storage.FS, error) { return hdfs.Open(os.Getenv) },
 	})
 }
 

@@ -27,6 +27,18 @@ func Postgres(t testing.TB, o services.Options) *services.Postgres {
 	return one(t, "PostgreSQL", o, services.StartPostgres)
 }
 
+// HDFS starts a namenode and a datanode for the test and stops them at its end.
+func HDFS(t testing.TB, o services.Options) *services.HDFS {
+	t.Helper()
+	return one(t, "HDFS", o, services.StartHDFS)
+}
+
+// Metastore starts a Hive Metastore for the test and stops it at the test's end.
+func Metastore(t testing.TB, o services.Options) *services.Metastore {
+	t.Helper()
+	return one(t, "the Hive Metastore", o, services.StartMetastore)
+}
+
 // GCS starts an emulator of Google Cloud Storage for the test.
 func GCS(t testing.TB, o services.Options) *services.GCS {
 	t.Helper()
@@ -93,10 +105,12 @@ func showLog(t testing.TB, name, path string) {
 //
 // Tests must not stop it and name their topics, databases and buckets differently.
 type Shared struct {
-	kafka    lazy[*services.Kafka]
-	postgres lazy[*services.Postgres]
-	gcs      lazy[*services.GCS]
-	s3       lazy[*services.S3]
+	kafka     lazy[*services.Kafka]
+	postgres  lazy[*services.Postgres]
+	hdfs      lazy[*services.HDFS]
+	metastore lazy[*services.Metastore]
+	gcs       lazy[*services.GCS]
+	s3        lazy[*services.S3]
 }
 
 type lazy[S server] struct {
@@ -143,6 +157,18 @@ func (s *Shared) Postgres(t testing.TB) *services.Postgres {
 	return s.postgres.get(t, "PostgreSQL", services.StartPostgres)
 }
 
+// HDFS is that of all tests.
+func (s *Shared) HDFS(t testing.TB) *services.HDFS {
+	t.Helper()
+	return s.hdfs.get(t, "HDFS", services.StartHDFS)
+}
+
+// Metastore is the Hive Metastore of all tests.
+func (s *Shared) Metastore(t testing.TB) *services.Metastore {
+	t.Helper()
+	return s.metastore.get(t, "the Hive Metastore", services.StartMetastore)
+}
+
 // GCS is the emulator of Google Cloud Storage of all tests.
 func (s *Shared) GCS(t testing.TB) *services.GCS {
 	t.Helper()
@@ -168,7 +194,7 @@ type around struct {
 
 func (a around) Run() int {
 	code := a.m.Run()
-	for _, err := range []error{a.s.kafka.close(), a.s.postgres.close(), a.s.gcs.close(), a.s.s3.close()} {
+	for _, err := range []error{a.s.kafka.close(), a.s.postgres.close(), a.s.gcs.close(), a.s.s3.close(), a.s.metastore.close(), a.s.hdfs.close()} {
 		if err != nil {
 			println(err.Error())
 			code = max(code, 1)

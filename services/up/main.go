@@ -48,6 +48,20 @@ var starters = map[string]func(context.Context, services.Options) (server, error
 		}
 		return server{"kafka", strings.Join(k.Brokers(), ","), k.Log(), k.PID(), k.Close}, nil
 	},
+	"hdfs": func(ctx context.Context, o services.Options) (server, error) {
+		h, err := services.StartHDFS(ctx, o)
+		if err != nil {
+			return server{}, err
+		}
+		return server{"hdfs", h.URI() + " HADOOP_CONF_DIR=" + h.ConfDir(), h.Log(), h.PID(), h.Close}, nil
+	},
+	"hive": func(ctx context.Context, o services.Options) (server, error) {
+		m, err := services.StartMetastore(ctx, o)
+		if err != nil {
+			return server{}, err
+		}
+		return server{"hive", m.URI(), m.Log(), m.PID(), m.Close}, nil
+	},
 	"postgres": func(ctx context.Context, o services.Options) (server, error) {
 		p, err := services.StartPostgres(ctx, o)
 		if err != nil {

@@ -3,10 +3,12 @@ package s3
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -17,6 +19,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/logging"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"lake/storage"
 )
 
 // newClient takes region, endpoint and credentials from AWS's default chain.
@@ -30,6 +34,7 @@ func newClient(ctx context.Context, o Options) (*s3.Client, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	cfg.Credentials = credentials{cfg.Credentials}
 	endpoint := o.Endpoint
 	if endpoint == "" {
 		endpoint = os.Getenv("AWS_ENDPOINT_URL_S3")
@@ -51,6 +56,18 @@ func newClient(ctx context.Context, o Options) (*s3.Client, func(), error) {
 		s.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired // there are none of ranges
 	})
 	return client, func() { transport.GetTransport().CloseIdleConnections() }, nil
+}
+
+// credentials tells the want of credentials from a platform that is away.
+type credentials struct{ aws.CredentialsProvider }
+
+// Retrieve implements aws.CredentialsProvider.
+func (c credentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	found, err := c.CredentialsProvider.Retrieve(ctx)
+	if err != nil && (!passes(err) || strings.Contains(err.Error(), "no EC2 IMDS role found")) {
+		err = fmt.Errorf("%w: no credentials are found: %w; hint: aws configure, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", storage.ErrRefused, err)
+	}
+	return found, err
 }
 
 // newRetryer repeats as long as a call's time lasts, without the client's quota:

@@ -189,6 +189,9 @@ func meaning(ctx context.Context, err error) error {
 func passes(err error) bool {
 	var network net.Error
 	at := status(err)
+	if errors.Is(err, storage.ErrRefused) {
+		return false
+	}
 	return at == http.StatusRequestTimeout || at == http.StatusTooManyRequests || at >= 500 || errors.Is(err, context.DeadlineExceeded) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &network) && !errors.Is(err, context.Canceled)
 }

@@ -25,7 +25,9 @@ import (
 
 // Run tests a filesystem. begin gives each test a filesystem and the URI of a
 // folder that nothing lies below, and closes what it opened when the test ends.
-func Run(t *testing.T, begin func(t *testing.T) (files storage.FS, root string)) {
+// Of the names it is told that the filesystem refuses some, which then are errors
+// that say so (fs.ErrInvalid).
+func Run(t *testing.T, begin func(t *testing.T) (files storage.FS, root string), refused ...string) {
 	for _, each := range []struct {
 		name string
 		test func(*world)
@@ -50,15 +52,16 @@ func Run(t *testing.T, begin func(t *testing.T) (files storage.FS, root string))
 	} {
 		t.Run(each.name, func(t *testing.T) {
 			files, root := begin(t)
-			each.test(&world{T: t, fs: files, root: strings.TrimRight(root, "/")})
+			each.test(&world{T: t, fs: files, root: strings.TrimRight(root, "/"), refused: refused})
 		})
 	}
 }
 
 type world struct {
 	*testing.T
-	fs   storage.FS
-	root string
+	fs      storage.FS
+	root    string
+	refused []string // names
 }
 
 func (w *world) uri(name string) string { return w.root + "/" + name }
@@ -402,6 +405,11 @@ func (w *world) names() {
 		"plain", "with space", "p=a%2Fb/x", "p=a%20b/x", "plus+and&amp", "ü-日本語-🦀", "hash#1", "quest?ion", "back\\slash", "quote'\"<>", "semi;colon,comma",
 		"star*[a]{b}", "dt=2021-11-30/00001.parquet", "..hidden", "percent%", "at@colon:", strings.Repeat("long", 50),
 	} {
+		if slices.Contains(w.refused, name) {
+			_, err := w.fs.Create(w.Context(), w.uri("names/"+name))
+			require.ErrorIs(w, err, fs.ErrInvalid, name)
+			continue
+		}
 		w.write("names/"+name, []byte(name))
 		want["names/"+name] = int64(len(name))
 		require.Equal(w, name, string(w.read("names/"+name)))

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"lake/services"
+	"lake/services/servicetest"
+)
+
+// sparkHome is a virtual environment with pyspark, and its jars.
+func sparkHome(t *testing.T) string {
+	t.Helper()
+	home := os.Getenv("LAKE_TEST_SPARK")
+	if home == "" {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("LAKE_TEST_SPARK is not set: run make test")
+		}
+		t.Skip("LAKE_TEST_SPARK is not set: make test makes a Python with pyspark")
+	}
+	return home
+}
+
+// spark runs statements by Spark SQL on a metastore's tables, which are hv.<name>,
+// and returns their rows.
+func spark(t *testing.T, metastore string, statements ...string) (out [][][]any) {
+	t.Helper()
+	home := sparkHome(t)
+	jars, err := filepath.Glob(filepath.Join(home, "jars", "iceberg-spark-runtime-*.jar"))
+	require.NoError(t, err)
+	require.Len(t, jars, 1)
+	script, err := filepath.Abs("testdata/spark_hive.py")
+	require.NoError(t, err)
+	cmd := exec.CommandContext(t.Context(), filepath.Join(home, "bin", "python"), append([]string{script, metastore, jars[0]}, statements...)...)
+	cmd.Dir = t.TempDir()
+	cmd.Env = append(os.Environ(), "HADOOP_USER_NAME=spark")
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	require.NoError(t, cmd.Run(), "%s%s", &stdout, &stderr)
+	for line := range strings.Lines(stdout.String()) {
+		if text, ok := strings.CutPrefix(line, "ROWS "); ok {
+			var rows [][]any
+			require.NoError(t, json.Unmarshal([]byte(text), &rows))
+			out = append(out, rows)
+		}
+	}
+	require.Len(t, out, len(statements))
+	return out
+}
+
+// hadoopJob is killJob with its table on HDFS and its catalog in a metastore.
+func hadoopJob(h *services.HDFS, m *services.Metastore) string {
+	return strings.Replace(killJob, "table: {name: k.events, ", "table: {name: k.events, location: \"hdfs:///"+uuid.NewString()+"/events\", ", 1) +
+		"catalog: {hive: {uri: \"" + m.URI() + "\"}}\ncompact: {min_files: 2}\n"
+}
+
+// A whole job on HDFS with the Hive Metastore as catalog: ingested, killed at
+// random moments, ingested to its end; it has what an undisturbed run in a local
+// folder has. Spark counts the same, appends, rewrites the files, and lake goes on.
+func TestHadoop(t *testing.T) {
+	sparkHome(t)
+	h, m := servicetest.HDFS(t, services.Options{}), servicetest.Metastore(t, services.Options{})
+	t.Setenv("HADOOP_CONF_DIR", h.ConfDir())
+	t.Setenv("HADOOP_USER_NAME", "etl")
+	calm, dir := t.TempDir(), t.TempDir()
+	good := writeKillInput(t, calm)
+	lakeOutput(t, calm, "ingest", "job.yaml")
+	want := readOutcome(t, calm)
+	require.Len(t, want.rows, len(good))
+
+	writeKillInput(t, dir)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "job.yaml"), []byte(hadoopJob(h, m)), 0o644))
+	rows := func() []string {
+		return sortedLines(lakeOutput(t, dir, "tables", "scan", "job.yaml", "--format", "jsonl"))
+	}
+	kill(t, dir, 8, 6*time.Second)
+	lakeOutput(t, dir, "ingest", "job.yaml")
+	require.Equal(t, want.rows, rows())
+	for _, rule := range []string{"crossed", "closed"} {
+		require.Equal(t, want.answers[rule], sortedLines(answersBySeq(t, dir, rule)...), rule)
+	}
+	require.Equal(t, modelChanged(good, commitRows(t, dir)), answersBySeq(t, dir, "changed"), "answers of on_change")
+	require.NoFileExists(t, filepath.Join(dir, "warehouse", "catalog.db"))
+	require.NoDirExists(t, filepath.Join(dir, "warehouse", "checkpoints"))
+
+	sum := int64(0)
+	for _, r := range good {
+		sum += r.N
+	}
+	count := func(rows int, sum int64) [][]any { return [][]any{{float64(rows), float64(rows), float64(sum)}} }
+	const ask = "SELECT count(*), count(DISTINCT n), sum(n) FROM hv.k.events"
+	got := spark(t, m.URI(), ask, "SELECT count(*) FROM hv.k.events_dead_letter",
+		"INSERT INTO hv.k.events SELECT -n, user, ts, 'spark', dt FROM hv.k.events WHERE n <= 10",
+		"CALL hv.system.rewrite_data_files(table => 'k.events', options => map('min-input-files', '2'))", ask)
+	require.Equal(t, count(len(good), sum), got[0])
+	require.Equal(t, [][]any{{float64(len(want.letters))}}, got[1])
+	require.Greater(t, got[3][0][0].(float64), 1.0, "it rewrote some files")
+	require.Equal(t, count(len(good)+10, sum-55), got[4])
+
+	// A new file comes in; lake goes on from where it was.
+	last := good[len(good)-1]
+	var more bytes.Buffer
+	for i := range 500 {
+		line, err := json.Marshal(killRecord{N: int64(1_000_000 + i), User: last.User, TS: last.TS, Kind: "a"})
+		require.NoError(t, err)
+		fmt.Fprintf(&more, "%s\n", line)
+		sum += int64(1_000_000 + i)
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "in", "zz.jsonl"), more.Bytes(), 0o644))
+	lakeOutput(t, dir, "ingest", "job.yaml")
+	before := rows()
+	require.Len(t, before, len(good)+10+500)
+	lakeOutput(t, dir, "compact", "job.yaml")
+	require.Equal(t, before, rows())
+	lakeOutput(t, dir, "compact", "job.yaml", "--expire", "--grace", "0s")
+	require.Equal(t, before, rows())
+	got = spark(t, m.URI(), ask)
+	require.Equal(t, count(len(good)+10+500, sum-55), got[0])
+}
+
+// Case 14 of the catalogue, on a whole job: the namenode restarts and the
+// datanode is killed while it ingests. Runs that fail are worth a retry, and in
+// the end nothing is lost and nothing is there twice.
+func TestHadoopRestarts(t *testing.T) {
+	h, m := servicetest.HDFS(t, services.Options{}), servicetest.Metastore(t, services.Options{})
+	t.Setenv("HADOOP_CONF_DIR", h.ConfDir())
+	t.Setenv("HADOOP_USER_NAME", "etl")
+	calm, dir := t.TempDir(), t.TempDir()
+	good := writeKillInput(t, calm)
+	lakeOutput(t, calm, "ingest", "job.yaml")
+	want := readOutcome(t, calm)
+	writeKillInput(t, dir)
+	job := strings.Replace(hadoopJob(h, m), "max_records: 700", "max_records: 100", 1)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "job.yaml"), []byte(job), 0o644))
+
+	inputs, err := filepath.Glob(filepath.Join(dir, "in", "*"))
+	require.NoError(t, err)
+	third := len(inputs) / 3
+	for _, name := range inputs { // a third for each disturbance
+		require.NoError(t, os.Rename(name, filepath.Join(dir, filepath.Base(name))))
+	}
+	disturbed := 0
+	disturb := func(hurt, mend func() error) {
+		for _, name := range inputs[disturbed*third : (disturbed+1)*third] {
+			require.NoError(t, os.Rename(filepath.Join(dir, filepath.Base(name)), name))
+		}
+		cmd := lakeCommand(dir, "ingest", "job.yaml")
+		var said bytes.Buffer
+		cmd.Stderr = &said
+		require.NoError(t, cmd.Start())
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		// Answers are delivered after commits: it is between two of them, and in no
+		// certain place of what it does there.
+		answers := func() int {
+			files, err := filepath.Glob(filepath.Join(dir, "out", "*", "*.jsonl"))
+			require.NoError(t, err)
+			return len(files)
+		}
+		before := answers()
+		require.Eventually(t, func() bool { return answers() > before+3 }, time.Minute, 5*time.Millisecond, "%s", &said)
+		require.NoError(t, hurt())
+		disturbed++
+		require.NoError(t, mend())
+		if err := <-ended; err != nil {
+			require.Equal(t, exitRetry, cmd.ProcessState.ExitCode(), said.String())
+			t.Logf("it ended: %s", said.String())
+		} else {
+			t.Log("it went on to its end")
+		}
+	}
+	disturb(h.KillNamenode, func() error { return h.RestartNamenode(t.Context()) })
+	disturb(h.KillDatanode, func() error { return h.RestartDatanode(t.Context()) })
+	disturb(m.Kill, func() error { return m.Restart(t.Context()) })
+	require.Equal(t, 3, disturbed)
+	lakeOutput(t, dir, "ingest", "job.yaml")
+	require.Equal(t, want.rows, sortedLines(lakeOutput(t, dir, "tables", "scan", "job.yaml", "--format", "jsonl")))
+	for _, rule := range []string{"crossed", "closed"} {
+		require.Equal(t, want.answers[rule], sortedLines(answersBySeq(t, dir, rule)...), rule)
+	}
+	require.Equal(t, modelChanged(good, commitRows(t, dir)), answersBySeq(t, dir, "changed"), "answers of on_change")
+}

@@ -1,0 +1,322 @@
+package services
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// HadoopVersion is that of the namenode and the datanode.
+const HadoopVersion = "3.4.1"
+
+//go:embed hdfs.pom.xml
+var hdfsPOM []byte
+
+// HDFS is a namenode and a datanode, with simple authentication and without
+// permissions. They take about 7 s and 400 MB. Its methods may be called at the
+// same time.
+type HDFS struct {
+	home  home
+	java  string
+	jars  string // classpath
+	ports hdfsPorts
+
+	mu   sync.Mutex
+	name *process
+	data *process
+}
+
+type hdfsPorts struct{ rpc, web, data, dataWeb, dataRPC int }
+
+// StartHDFS starts a namenode and a datanode, and waits until files can be
+// written. Options.Settings go to hdfs-site.xml. The caller closes it.
+func StartHDFS(ctx context.Context, o Options) (*HDFS, error) {
+	h, err := startHDFS(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("start HDFS: %w", err)
+	}
+	return h, nil
+}
+
+func startHDFS(ctx context.Context, o Options) (*HDFS, error) {
+	java, err := tool("java", "openjdk-17-jre-headless")
+	if err != nil {
+		return nil, err
+	}
+	jars, err := installJars(ctx, o, "hdfs-"+HadoopVersion, hdfsPOM, "hadoop-hdfs-"+HadoopVersion+".jar")
+	if err != nil {
+		return nil, err
+	}
+	for attempt := 1; ; attempt++ {
+		place, err := newHome("hdfs", o)
+		if err != nil {
+			return nil, err
+		}
+		h := &HDFS{home: place, java: java, jars: filepath.Join(jars, "*")}
+		err = h.first(ctx, o.Settings)
+		if err == nil {
+			return h, nil
+		}
+		// Another process may have taken a port in between.
+		taken := strings.Contains(err.Error(), "Address already in use")
+		err = errors.Join(err, h.Close())
+		if !taken || attempt == 3 || !place.temporary {
+			return nil, err
+		}
+	}
+}
+
+// first writes the configuration, formats the namenode's folder and starts both.
+func (h *HDFS) first(ctx context.Context, settings map[string]string) error {
+	ports, err := freePorts(5)
+	if err != nil {
+		return err
+	}
+	h.ports = hdfsPorts{ports[0], ports[1], ports[2], ports[3], ports[4]}
+	if err := h.configure(settings); err != nil {
+		return err
+	}
+	formatting, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	if _, err := output(formatting, identity{}, h.home.dir, nil, h.args("namenode.NameNode", "-format", "-nonInteractive", "-force")...); err != nil {
+		return err
+	}
+	if h.name, err = h.start("namenode.NameNode", h.Log()); err != nil {
+		return err
+	}
+	if h.data, err = h.start("datanode.DataNode", h.DatanodeLog()); err != nil {
+		return err
+	}
+	return h.ready(ctx)
+}
+
+func (h *HDFS) configure(settings map[string]string) error {
+	conf := h.ConfDir()
+	for _, app := range []string{"hdfs", "datanode"} { // the jars have no web pages, and the servers ask for them
+		folder := filepath.Join(conf, "webapps", app, "WEB-INF")
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(folder, "web.xml"), []byte("<web-app/>\n"), 0o644); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(filepath.Join(conf, "log4j.properties"), []byte(hadoopLog), 0o644); err != nil {
+		return err
+	}
+	if err := writeHadoopXML(filepath.Join(conf, "core-site.xml"), map[string]string{
+		"fs.defaultFS":   "hdfs://" + h.Address(),
+		"hadoop.tmp.dir": filepath.Join(h.home.dir, "tmp"),
+	}); err != nil {
+		return err
+	}
+	local := func(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
+	all := map[string]string{
+		"dfs.replication":                                      "1",
+		"dfs.permissions.enabled":                              "false",
+		"dfs.namenode.name.dir":                                "file://" + filepath.Join(h.home.dir, "name"),
+		"dfs.datanode.data.dir":                                "file://" + filepath.Join(h.home.dir, "data"),
+		"dfs.namenode.rpc-bind-host":                           "127.0.0.1",
+		"dfs.namenode.http-address":                            local(h.ports.web),
+		"dfs.datanode.address":                                 local(h.ports.data),
+		"dfs.datanode.http.address":                            local(h.ports.dataWeb),
+		"dfs.datanode.ipc.address":                             local(h.ports.dataRPC),
+		"dfs.datanode.hostname":                                "127.0.0.1",
+		"dfs.namenode.safemode.extension":                      "0",
+		"dfs.namenode.datanode.registration.ip-hostname-check": "false",
+		// A datanode that is gone is noticed after 12 s, by default 10 minutes, and
+		// one that comes back sooner.
+		"dfs.heartbeat.interval":                  "1s",
+		"dfs.namenode.heartbeat.recheck-interval": "1000",
+	}
+	maps.Copy(all, settings)
+	return writeHadoopXML(filepath.Join(conf, "hdfs-site.xml"), all)
+}
+
+const hadoopLog = `log4j.rootLogger=WARN,out
+log4j.appender.out=org.apache.log4j.ConsoleAppender
+log4j.appender.out.layout=org.apache.log4j.PatternLayout
+log4j.appender.out.layout.ConversionPattern=%d{ISO8601} %-5p %c{2}: %m%n
+`
+
+// args are the command line of one of the two.
+func (h *HDFS) args(class string, more ...string) []string {
+	args := append([]string{h.java, "-Xmx256m"}, smallJVM...)
+	args = append(args, "-Djava.net.preferIPv4Stack=true", "-Dhadoop.log.dir="+filepath.Join(h.home.dir, "log"),
+		"--add-opens=java.base/java.lang=ALL-UNNAMED", "-cp", h.ConfDir()+":"+h.jars, "org.apache.hadoop.hdfs.server."+class)
+	return append(args, more...)
+}
+
+func (h *HDFS) start(class, log string) (*process, error) {
+	return start(command{args: h.args(class), dir: h.home.dir, log: log, death: syscall.SIGKILL})
+}
+
+// ready waits until the namenode serves and has its datanode. A datanode that
+// died is told by the one of the two that is asked for.
+func (h *HDFS) ready(ctx context.Context) error {
+	return await(ctx, h.name, func(ctx context.Context) error {
+		select {
+		case <-h.data.done:
+			return fmt.Errorf("the datanode ended (%w): %s", h.data.ended(), tail(h.data.log))
+		default:
+		}
+		return h.answers(ctx)
+	})
+}
+
+// answers is nil once the namenode is out of its safe mode and a datanode that
+// registered since the last start is there.
+func (h *HDFS) answers(ctx context.Context) error {
+	state := fmt.Sprintf("http://127.0.0.1:%d/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState", h.ports.web)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, state, nil)
+	if err != nil {
+		return err
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	reply, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer reply.Body.Close()
+	var beans struct {
+		Beans []struct {
+			NumLiveDataNodes int
+			FSState          string
+		} `json:"beans"`
+	}
+	if err := json.NewDecoder(io.LimitReader(reply.Body, 1<<20)).Decode(&beans); err != nil {
+		return err
+	}
+	if len(beans.Beans) != 1 || beans.Beans[0].NumLiveDataNodes < 1 || beans.Beans[0].FSState != "Operational" {
+		return fmt.Errorf("its state is %+v", beans.Beans)
+	}
+	// The namenode believes in a killed datanode for a while: ask that one itself.
+	req, err = http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/jmx?qry=Hadoop:service=DataNode,name=DataNodeInfo", h.ports.dataWeb), nil)
+	if err != nil {
+		return err
+	}
+	info, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer info.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(info.Body, 1<<20))
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(string(text), `\"ActorState\":\"RUNNING\"`) {
+		return errors.New("the datanode is not registered yet")
+	}
+	return nil
+}
+
+// Address is the namenode's, host:port.
+func (h *HDFS) Address() string { return "127.0.0.1:" + strconv.Itoa(h.ports.rpc) }
+
+// URI is the filesystem's, hdfs://host:port.
+func (h *HDFS) URI() string { return "hdfs://" + h.Address() }
+
+// ConfDir has core-site.xml and hdfs-site.xml: what HADOOP_CONF_DIR names.
+func (h *HDFS) ConfDir() string { return filepath.Join(h.home.dir, "conf") }
+
+// Log is the path of the namenode's log.
+func (h *HDFS) Log() string { return h.home.log() }
+
+// DatanodeLog is the path of the datanode's log.
+func (h *HDFS) DatanodeLog() string { return filepath.Join(h.home.dir, "datanode.log") }
+
+// PID is the namenode's process, while it runs.
+func (h *HDFS) PID() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.name.pid
+}
+
+// KillNamenode ends the namenode with SIGKILL; its data stay.
+func (h *HDFS) KillNamenode() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.name.kill()
+}
+
+// KillDatanode ends the datanode with SIGKILL; its blocks stay.
+func (h *HDFS) KillDatanode() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.data.kill()
+}
+
+// Kill ends both with SIGKILL.
+func (h *HDFS) Kill() error { return errors.Join(h.KillDatanode(), h.KillNamenode()) }
+
+// Restart stops what runs of the two, starts both on the same ports and data,
+// and waits until files can be written.
+func (h *HDFS) Restart(ctx context.Context) error { return h.restart(ctx, true, true) }
+
+// RestartNamenode does so with the namenode alone; the datanode must run.
+func (h *HDFS) RestartNamenode(ctx context.Context) error { return h.restart(ctx, true, false) }
+
+// RestartDatanode does so with the datanode alone; the namenode must run.
+func (h *HDFS) RestartDatanode(ctx context.Context) error { return h.restart(ctx, false, true) }
+
+func (h *HDFS) restart(ctx context.Context, name, data bool) (err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("restart HDFS: %w", err)
+		}
+	}()
+	if data {
+		if err = h.data.stop(syscall.SIGTERM, 30*time.Second); err != nil {
+			return err
+		}
+	}
+	if name {
+		if err = h.name.stop(syscall.SIGTERM, 30*time.Second); err != nil {
+			return err
+		}
+		if h.name, err = h.start("namenode.NameNode", h.Log()); err != nil {
+			return err
+		}
+	}
+	if data {
+		if h.data, err = h.start("datanode.DataNode", h.DatanodeLog()); err != nil {
+			return err
+		}
+	}
+	return h.ready(ctx)
+}
+
+// Close stops both, and removes their data where Options.Dir was "".
+func (h *HDFS) Close() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var errs []error
+	for _, p := range []*process{h.data, h.name} {
+		switch {
+		case p == nil:
+		case h.home.temporary: // nobody reads its data any more
+			errs = append(errs, p.kill())
+		default:
+			errs = append(errs, p.stop(syscall.SIGTERM, 30*time.Second))
+		}
+	}
+	errs = append(errs, h.home.remove())
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("stop HDFS: %w", err)
+	}
+	return nil
+}

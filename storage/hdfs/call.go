@@ -1,0 +1,150 @@
+package hdfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"reflect"
+	"time"
+	"unsafe"
+
+	"github.com/colinmarc/hdfs/v2"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+)
+
+// The library has no call that renames without overwriting, nor one that lists
+// from a name on; the namenode has both. Its connection is reached through the
+// client's unexported field, so that Kerberos, high availability and the
+// connection itself stay the library's; the messages are in Go's registry of
+// protocol buffers under their own names. go.mod pins the library, and TestCalls
+// fails where another version has other fields.
+
+// namenode is what the library's connection can do.
+type namenode interface {
+	Execute(method string, req, resp proto.Message) error
+}
+
+func (s *session) namenode() (namenode, error) {
+	field := reflect.ValueOf(s.Client).Elem().FieldByName("namenode")
+	if !field.IsValid() {
+		return nil, errors.New("this version of the HDFS client has no namenode field")
+	}
+	//nolint:gosec // the only way to a field that is not exported
+	connection, ok := reflect.NewAt(field.Type(), unsafe.Pointer(field.UnsafeAddr())).Elem().Interface().(namenode)
+	if !ok {
+		return nil, errors.New("this version of the HDFS client calls its namenode otherwise")
+	}
+	return connection, nil
+}
+
+// message is one of HDFS's client protocol, with fields by name.
+type message struct{ protoreflect.Message }
+
+func newMessage(name protoreflect.FullName) (message, error) {
+	kind, err := protoregistry.GlobalTypes.FindMessageByName("hadoop.hdfs." + name)
+	if err != nil {
+		return message{}, fmt.Errorf("message %s of HDFS: %w", name, err)
+	}
+	return message{kind.New()}, nil
+}
+
+func (m message) field(name protoreflect.Name) protoreflect.FieldDescriptor {
+	return m.Descriptor().Fields().ByName(name)
+}
+
+func (m message) set(name protoreflect.Name, value protoreflect.Value) message {
+	m.Set(m.field(name), value)
+	return m
+}
+
+func (m message) get(name protoreflect.Name) protoreflect.Value { return m.Get(m.field(name)) }
+
+// call sends a request and returns the response.
+func (s *session) call(method string, request, response protoreflect.FullName, fill func(message)) (message, error) {
+	connection, err := s.namenode()
+	if err != nil {
+		return message{}, err
+	}
+	req, err := newMessage(request)
+	if err != nil {
+		return message{}, err
+	}
+	resp, err := newMessage(response)
+	if err != nil {
+		return message{}, err
+	}
+	fill(req)
+	return resp, connection.Execute(method, req.Interface(), resp.Interface())
+}
+
+// rename gives a file its name, at once, unless the name is taken: fs.ErrExist.
+func (s *session) rename(from, to string) error {
+	_, err := s.call("rename2", "Rename2RequestProto", "Rename2ResponseProto", func(m message) {
+		m.set("src", protoreflect.ValueOfString(from)).set("dst", protoreflect.ValueOfString(to)).set("overwriteDest", protoreflect.ValueOfBool(false))
+	})
+	return err
+}
+
+// id is the number that a namenode gave to a file, and to no other one.
+func id(info fs.FileInfo) (uint64, error) {
+	status, ok := info.Sys().(*hdfs.FileStatus)
+	if !ok || status.FileId == nil {
+		return 0, errors.New("the namenode does not say which file it is")
+	}
+	return status.GetFileId(), nil
+}
+
+// entry is one of a folder.
+type entry struct {
+	name     string
+	folder   bool
+	bytes    int64
+	modified time.Time
+}
+
+func (e entry) Name() string       { return e.name }
+func (e entry) IsDir() bool        { return e.folder }
+func (e entry) Size() int64        { return e.bytes }
+func (e entry) ModTime() time.Time { return e.modified }
+
+// page are the entries of a folder whose names come after one; none where there
+// are no more, or no folder.
+func (c *cluster) page(ctx context.Context, folder, after string) (out []entry, err error) {
+	err = c.run(ctx, func(s *session) error {
+		out = nil
+		resp, err := s.call("getListing", "GetListingRequestProto", "GetListingResponseProto", func(m message) {
+			m.set("src", protoreflect.ValueOfString(folder)).set("startAfter", protoreflect.ValueOfBytes([]byte(after))).set("needLocation", protoreflect.ValueOfBool(false))
+		})
+		if err != nil {
+			return err
+		}
+		if !resp.Has(resp.field("dirList")) {
+			return nil
+		}
+		list := message{resp.get("dirList").Message()}.get("partialListing").List()
+		for i := range list.Len() {
+			status, ok := list.Get(i).Message().Interface().(*hdfs.FileStatus)
+			if !ok {
+				return errors.New("the namenode's listing is of another kind")
+			}
+			if len(status.GetPath()) == 0 { // the folder is a file, which lists itself
+				continue
+			}
+			out = append(out, entry{
+				name:     string(status.GetPath()),
+				folder:   status.GetFileType().Number() == 1, // IS_DIR
+				bytes:    int64(status.GetLength()),
+				modified: time.UnixMilli(int64(status.GetModificationTime())),
+			})
+		}
+		return nil
+	})
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	return out, err
+}

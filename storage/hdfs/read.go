@@ -1,0 +1,168 @@
+package hdfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sync"
+	"time"
+
+	"github.com/colinmarc/hdfs/v2"
+
+	"lake/storage"
+)
+
+// keptReaders is how many of a file's readers wait for the next range.
+const keptReaders = 4
+
+// Open implements storage.FS.
+func (f *FS) Open(ctx context.Context, uri string) (storage.File, error) {
+	p, err := f.at(uri)
+	if err != nil {
+		return nil, err
+	}
+	r := &reader{at: p}
+	info, err := p.stat(ctx, p.path)
+	if err == nil && info.IsDir() {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return nil, wrap("open", uri, err)
+	}
+	return &file{File: storage.NewRanged(ctx, uri, info.Size(), nil, r.fetch), ranges: r}, nil
+}
+
+// file closes its readers at its end.
+type file struct {
+	storage.File
+	ranges *reader
+}
+
+// Close implements storage.File.
+func (f *file) Close() error {
+	err := f.File.Close()
+	f.ranges.close()
+	return err
+}
+
+// reader reads ranges of a file, many at a time. The library's reader is one
+// stream for one goroutine: some are kept, each at its place.
+type reader struct {
+	at place
+
+	mu     sync.Mutex
+	idle   []*stream
+	closed bool
+}
+
+// stream is a reader of the library and where it is.
+type stream struct {
+	*hdfs.FileReader
+	s  *session
+	at int64
+}
+
+func (s *stream) close(err error) {
+	_ = s.FileReader.Close() // of a connection that is read only
+	s.s.release(err)
+}
+
+// fetch implements storage.Fetch. A datanode that fails is tried again, by a new
+// reader: it asks the namenode for those that are there now.
+func (r *reader) fetch(ctx context.Context, p []byte, off int64) error {
+	began := time.Now()
+	for try := 0; ; try++ {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		err := r.once(p, off, try > 0)
+		if err == nil {
+			return nil
+		}
+		if !passing(err) {
+			return err
+		}
+		if err := r.at.pause(ctx, began, try, err); err != nil {
+			return fmt.Errorf("%w: %w", storage.ErrUnavailable, err)
+		}
+	}
+}
+
+func (r *reader) once(p []byte, off int64, fresh bool) error {
+	s, err := r.take(off, fresh)
+	if err != nil {
+		return err
+	}
+	if s.at != off {
+		// Not where it is there already: the library would connect anew.
+		_, err = s.Seek(off, io.SeekStart)
+	}
+	if err == nil {
+		_, err = io.ReadFull(s, p)
+	}
+	s.at = off + int64(len(p))
+	if err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			err = fmt.Errorf("the file ends before byte %d: %w", s.at, io.ErrUnexpectedEOF)
+		}
+		err = remote(err)
+		s.close(err)
+		return err
+	}
+	r.give(s)
+	return nil
+}
+
+// take is the idle reader that is at off, else any, else a new one.
+func (r *reader) take(off int64, fresh bool) (*stream, error) {
+	r.mu.Lock()
+	if n := len(r.idle); n > 0 && !fresh {
+		best := n - 1
+		for i, s := range r.idle {
+			if s.at == off {
+				best = i
+			}
+		}
+		s := r.idle[best]
+		r.idle = append(r.idle[:best], r.idle[best+1:]...)
+		r.mu.Unlock()
+		return s, nil
+	}
+	r.mu.Unlock()
+	s, err := r.at.acquire()
+	if err != nil {
+		return nil, err
+	}
+	in, err := s.Open(r.at.path)
+	if err != nil {
+		err = remote(err)
+		s.release(err)
+		return nil, err
+	}
+	return &stream{FileReader: in, s: s}, nil
+}
+
+func (r *reader) give(s *stream) {
+	r.mu.Lock()
+	if !r.closed && len(r.idle) < keptReaders {
+		r.idle = append(r.idle, s)
+		s = nil
+	}
+	r.mu.Unlock()
+	if s != nil {
+		s.close(nil)
+	}
+}
+
+func (r *reader) close() {
+	r.mu.Lock()
+	r.closed = true
+	idle := r.idle
+	r.idle = nil
+	r.mu.Unlock()
+	for _, s := range idle {
+		s.close(nil)
+	}
+}
