@@ -34,6 +34,7 @@ type bench struct {
 	pairs        int
 	commits      int64 // of the ingest that leaves small files
 	stores       []string
+	only         string
 }
 
 func main() {
@@ -47,6 +48,7 @@ func main() {
 	flag.IntVar(&b.pairs, "pairs", 5, "so many pairs")
 	flag.Int64Var(&b.commits, "commits", 300, "of the ingest whose small files are compacted")
 	stores := flag.String("stores", "gs,s3,hdfs", "the stores, with commas between them")
+	flag.StringVar(&b.only, "only", "", "only the work whose name holds this")
 	flag.Parse()
 	b.stores = strings.Split(*stores, ",")
 	if err := b.run(ctx, *data); err != nil {
@@ -116,6 +118,9 @@ func (b *bench) measure(ctx context.Context, name string) (err error) {
 	defer func() { err = errors.Join(err, there.close()) }()
 	here := &place{name: "local", fetch: func(_ context.Context, uri string) (string, error) { return strings.TrimPrefix(uri, "file://"), nil }}
 	for _, w := range b.works() {
+		if !strings.Contains(w.name, b.only) {
+			continue
+		}
 		if err := b.pair(ctx, w, here, there); err != nil {
 			return fmt.Errorf("%s: %w", w.name, err)
 		}
