@@ -3,7 +3,7 @@
 GOLANGCI_LINT = v2.15.0
 PYTHON ?= python3
 
-.PHONY: build demo test chaos lint bench bench-kafka services-kafka services-postgres services-gcs services-s3 services-hdfs services-hive clean
+.PHONY: build demo test chaos lint bench bench-kafka bench-storage services-kafka services-postgres services-gcs services-s3 services-hdfs services-hive clean
 
 # The binary, with DuckDB where there is a C compiler.
 build:
@@ -47,6 +47,10 @@ bench-kafka: build .venv-spark/ready
 	go run ./bench/kafka rate -lake bin/lake -python .venv-spark/bin/python -jars "$$(ls $(CURDIR)/.venv-spark/jars/*.jar | paste -sd,)"
 	go run ./bench/kafka latency -lake bin/lake -duration 1m
 	go run ./bench/kafka contention -duration 10s
+
+# Ingest and compaction on Google Cloud Storage's emulator, S3 and HDFS, against the local disk.
+bench-storage: build .venv/ready
+	go run ./bench/storage -lake bin/lake -python .venv/bin/python
 
 .venv-spark/ready: bench/kafka/requirements.txt bench/kafka/pom.xml
 	$(PYTHON) -m venv .venv-spark

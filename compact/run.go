@@ -93,22 +93,45 @@ func Run(ctx context.Context, t *table.Table, plan Plan, o Options) (Result, err
 		done, size = nil, 0
 		return err
 	}
+	var last *flushing // a small group whose files become durable while the next one is read
+	settle := func() error {
+		if last == nil {
+			return nil
+		}
+		w, err := last.wait()
+		last = nil
+		if err != nil {
+			return fmt.Errorf("compact %s: partition %s: %w", t.Name(), w.group.Partition, err)
+		}
+		done, size = append(done, w), size+w.group.Bytes
+		return nil
+	}
 	for _, g := range plan.Groups {
 		if err := ctx.Err(); err != nil {
-			return r, fmt.Errorf("compact %s: stopped before partition %s: %w", t.Name(), g.Partition, context.Cause(ctx))
+			return r, errors.Join(fmt.Errorf("compact %s: stopped before partition %s: %w", t.Name(), g.Partition, context.Cause(ctx)), settle())
 		}
-		w, err := write(ctx, t, plan.Snapshot, g, o)
+		f, err := fill(ctx, t, plan.Snapshot, g, o)
 		if err != nil {
-			return r, errors.Join(fmt.Errorf("compact %s: partition %s: %w", t.Name(), g.Partition, err), commit())
+			return r, errors.Join(fmt.Errorf("compact %s: partition %s: %w", t.Name(), g.Partition, err), settle(), commit())
 		}
-		done, size = append(done, w), size+g.Bytes
+		if err := settle(); err != nil {
+			return r, errors.Join(err, f.abort(ctx), commit())
+		}
+		small := f.writer.Buffered()+g.Bytes <= o.MemoryBytes/16
+		last = f.flush(ctx)
+		if !small {
+			if err := settle(); err != nil {
+				return r, errors.Join(err, commit())
+			}
+		}
 		if size >= commitBytes {
-			if err := commit(); err != nil {
+			if err := errors.Join(settle(), commit()); err != nil {
 				return r, err
 			}
 		}
 	}
-	return r, commit()
+	err := errors.Join(settle(), commit())
+	return r, err
 }
 
 // commit puts new files in the place of the groups', all at once or, where
@@ -155,45 +178,77 @@ func (r *Result) commit(ctx context.Context, t *table.Table, snapshot int64, don
 	return nil
 }
 
-// write makes a group's new files.
-func write(ctx context.Context, t *table.Table, snapshot int64, g Group, o Options) (_ written, err error) {
+// filled is a group whose rows are in a writer.
+type filled struct {
+	written
+	writer *table.Writer
+}
+
+// abort removes what was written.
+func (f *filled) abort(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	return f.writer.Abort(ctx)
+}
+
+// flush begins to complete the group's files; who called it waits.
+func (f *filled) flush(ctx context.Context) *flushing {
+	l := &flushing{done: make(chan struct{}), written: f.written}
+	go func() {
+		defer close(l.done)
+		if l.files, l.err = f.writer.Flush(ctx); l.err != nil {
+			l.err = errors.Join(l.err, f.abort(ctx))
+		}
+	}()
+	return l
+}
+
+// flushing is a group whose files are being completed.
+type flushing struct {
+	done chan struct{}
+	written
+	err error
+}
+
+func (l *flushing) wait() (written, error) {
+	<-l.done
+	return l.written, l.err
+}
+
+// fill reads a group's files into a writer.
+func fill(ctx context.Context, t *table.Table, snapshot int64, g Group, o Options) (_ *filled, err error) {
 	w, err := t.NewWriter(table.WriterOptions{Mem: o.Mem, TargetBytes: o.TargetBytes, MemoryBytes: o.MemoryBytes / 2, Name: "compact-" + uuid.NewString()})
 	if err != nil {
-		return written{}, err
+		return nil, err
 	}
-	out := written{group: g}
+	out := &filled{written: written{group: g}, writer: w}
 	counts, err := newRecount(g, o, &out.recount)
 	if err != nil {
-		return written{}, err
+		return nil, err
 	}
 	defer counts.release()
 	defer func() {
 		if err != nil {
-			abort, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
-			defer cancel()
-			err = errors.Join(err, w.Abort(abort))
+			err = errors.Join(err, out.abort(ctx))
 		}
 	}()
 	var rows int64
 	for batch, err := range t.Scan(ctx, table.ScanOptions{Snapshot: snapshot, Files: g.Files}) {
 		if err != nil {
-			return written{}, err
+			return nil, err
 		}
 		rows += batch.NumRows()
 		err = errors.Join(counts.add(batch), w.Write(ctx, batch))
 		batch.Release()
 		if err != nil {
-			return written{}, err
+			return nil, err
 		}
 	}
 	if rows != g.Rows && !hasDeletes(g) {
-		return written{}, fmt.Errorf("its files hold %d rows and the manifest says %d; nothing was changed: check the table with lake tables files", rows, g.Rows)
+		return nil, fmt.Errorf("its files hold %d rows and the manifest says %d; nothing was changed: check the table with lake tables files", rows, g.Rows)
 	}
 	if err := counts.compare(&out.recount); err != nil {
-		return written{}, err
-	}
-	if out.files, err = w.Flush(ctx); err != nil {
-		return written{}, err
+		return nil, err
 	}
 	return out, nil
 }

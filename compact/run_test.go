@@ -14,15 +14,16 @@ import (
 
 	"lake/compact"
 	"lake/schemas"
+	"lake/storage"
 	"lake/table"
 )
 
 const dates, rounds, perFile = 5, 4, 100
 
 // smallFiles is a table of five dates with four files each, whose ids are all different.
-func smallFiles(t *testing.T) *table.Table {
+func smallFiles(t *testing.T, on storage.FS) *table.Table {
 	t.Helper()
-	c, err := table.OpenCatalog(t.Context(), table.CatalogConfig{Warehouse: t.TempDir()})
+	c, err := table.OpenCatalog(t.Context(), table.CatalogConfig{Warehouse: t.TempDir(), Files: on})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
 	s := schemas.Schema{Fields: []schemas.Field{
@@ -80,7 +81,7 @@ func options() compact.Options {
 
 // TestSmallGroupsShareACommit compacts five dates in one snapshot.
 func TestSmallGroupsShareACommit(t *testing.T) {
-	tbl := smallFiles(t)
+	tbl := smallFiles(t, nil)
 	before := len(tbl.Snapshots())
 	r, err := compact.Run(t.Context(), tbl, plan(t, tbl, table.FileFilter{}), options())
 	require.NoError(t, err)
@@ -97,7 +98,7 @@ func TestSmallGroupsShareACommit(t *testing.T) {
 // TestGroupsThatOthersChangedAreLeft executes a plan of which another writer has
 // compacted two dates meanwhile.
 func TestGroupsThatOthersChangedAreLeft(t *testing.T) {
-	tbl := smallFiles(t)
+	tbl := smallFiles(t, nil)
 	old := plan(t, tbl, table.FileFilter{})
 	r, err := compact.Run(t.Context(), tbl, plan(t, tbl, table.FileFilter{From: 18_001, To: 18_003}), options())
 	require.NoError(t, err)
@@ -116,7 +117,7 @@ func TestGroupsThatOthersChangedAreLeft(t *testing.T) {
 
 // TestGroupsBeforeAFailureStayDone breaks the last group of a plan.
 func TestGroupsBeforeAFailureStayDone(t *testing.T) {
-	tbl := smallFiles(t)
+	tbl := smallFiles(t, nil)
 	p := plan(t, tbl, table.FileFilter{})
 	p.Groups[dates-1].Rows++ // as if its manifest told of a row that the files do not have
 	r, err := compact.Run(t.Context(), tbl, p, options())

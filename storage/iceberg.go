@@ -32,7 +32,7 @@ var schemes = []string{"", "file", "gs", "gcs", "s3", "s3a", "s3n", "hdfs", "vie
 var mounts struct {
 	once sync.Once
 	mu   sync.RWMutex
-	by   map[string]FS
+	by   map[string]icebergFiles
 }
 
 // Mount lets iceberg-go read and write through a filesystem wherever the
@@ -40,7 +40,7 @@ var mounts struct {
 // unmount when nothing uses it any more.
 func Mount(files FS) (name string, unmount func()) {
 	mounts.once.Do(func() {
-		mounts.by = map[string]FS{}
+		mounts.by = map[string]icebergFiles{}
 		for _, scheme := range schemes {
 			icebergio.Unregister(scheme)
 			icebergio.Register(scheme, mounted)
@@ -49,7 +49,7 @@ func Mount(files FS) (name string, unmount func()) {
 	name = uuid.NewString()
 	mounts.mu.Lock()
 	defer mounts.mu.Unlock()
-	mounts.by[name] = files
+	mounts.by[name] = icebergFiles{files: files, read: &manifests{by: map[string][]byte{}}}
 	return name, func() {
 		mounts.mu.Lock()
 		defer mounts.mu.Unlock()
@@ -62,13 +62,14 @@ func mounted(ctx context.Context, _ *url.URL, props map[string]string) (icebergi
 	mounts.mu.RLock()
 	defer mounts.mu.RUnlock()
 	name, ok := props[MountProperty]
-	files := FS(Local{}) // of a catalog that is not lake's
+	i := icebergFiles{files: Local{}} // of a catalog that is not lake's
 	if ok {
-		if files, ok = mounts.by[name]; !ok {
+		if i, ok = mounts.by[name]; !ok {
 			return nil, errors.New("the catalog is closed")
 		}
 	}
-	return icebergFiles{ctx: context.WithoutCancel(ctx), files: files}, nil
+	i.ctx = context.WithoutCancel(ctx)
+	return i, nil
 }
 
 // icebergFiles is a filesystem as iceberg-go wants it. Iceberg-go passes no
@@ -77,6 +78,7 @@ func mounted(ctx context.Context, _ *url.URL, props map[string]string) (icebergi
 type icebergFiles struct {
 	ctx   context.Context
 	files FS
+	read  *manifests // that were read; nil: none are kept
 }
 
 var _ interface {
@@ -87,7 +89,13 @@ var _ interface {
 
 // Open implements icebergio.IO.
 func (i icebergFiles) Open(name string) (icebergio.File, error) {
-	f, err := i.files.Open(i.ctx, name)
+	var f File
+	var err error
+	if i.read != nil && isManifest(name) {
+		f, err = i.read.open(i.ctx, i.files, name)
+	} else {
+		f, err = i.files.Open(i.ctx, name)
+	}
 	if err != nil {
 		return nil, err
 	}

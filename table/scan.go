@@ -13,6 +13,7 @@ import (
 	icebergtable "github.com/apache/iceberg-go/table"
 
 	"lake/schemas"
+	"lake/storage"
 )
 
 // ScanOptions choose what a scan reads.
@@ -27,6 +28,10 @@ const (
 	scanBatchRows = 32 << 10
 	scanAhead     = 2 // batches that wait for the consumer, a reader
 	scanReaders   = 4 // files read at a time, at most
+
+	// Small files of a store are more at a time: to open them is mostly waiting.
+	storeReaders = 8
+	storeAhead   = 4 << 20 // bytes of the files that are, together
 )
 
 // Scan reads rows in the schema that the table has now: columns that a file
@@ -35,7 +40,8 @@ const (
 // equal. Each batch is the consumer's to release. An error ends the scan.
 //
 // Memory: for each of at most four files that are read at a time one row group,
-// as it lies in the file, and a few batches.
+// as it lies in the file, and a few batches. Of files in a store up to eight are,
+// where they have not more than 4 MiB together.
 func (t *Table) Scan(ctx context.Context, o ScanOptions) iter.Seq2[arrow.RecordBatch, error] {
 	return func(yield func(arrow.RecordBatch, error) bool) {
 		s := t.now.Load()
@@ -79,11 +85,12 @@ func scanInOrder(ctx context.Context, files []File, p *projection, yield func(ar
 		}
 		readers.Wait()
 	}()
-	width := min(runtime.GOMAXPROCS(0), scanReaders)
+	ahead := int64(0) // bytes of the open ones
 	for next := 0; next < len(files) || len(open) > 0; {
-		for next < len(files) && len(open) < width {
+		for next < len(files) && readNow(files[next], len(open), ahead) {
 			out := make(chan scanned, scanAhead)
 			f := files[next]
+			ahead += f.Bytes
 			readers.Go(func() {
 				defer close(out)
 				p.read(ctx, f, out)
@@ -96,12 +103,22 @@ func scanInOrder(ctx context.Context, files []File, p *projection, yield func(ar
 				return
 			}
 		}
+		ahead -= files[next-len(open)].Bytes
 		open = open[1:]
 		if ctx.Err() != nil {
 			yield(nil, context.Cause(ctx))
 			return
 		}
 	}
+}
+
+// readNow tells whether a file is read beside the open ones, which have so many
+// bytes together.
+func readNow(f File, open int, bytes int64) bool {
+	if open < min(runtime.GOMAXPROCS(0), scanReaders) {
+		return true
+	}
+	return open < storeReaders && bytes+f.Bytes <= storeAhead && storage.IsRemote(f.Path)
 }
 
 // projection reads chosen columns in lake's Arrow types.

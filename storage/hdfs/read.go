@@ -24,13 +24,23 @@ func (f *FS) Open(ctx context.Context, uri string) (storage.File, error) {
 		return nil, err
 	}
 	r := &reader{at: p}
-	info, err := p.stat(ctx, p.path)
-	if err == nil && info.IsDir() {
-		err = fs.ErrNotExist
-	}
+	var first *stream // the library asks the namenode what a stat would
+	err = p.run(ctx, func(s *session) error {
+		in, err := s.Open(p.path)
+		if err != nil {
+			return err
+		}
+		if in.Stat().IsDir() {
+			return errors.Join(fs.ErrNotExist, in.Close())
+		}
+		first = &stream{FileReader: in, s: s.hold()}
+		return nil
+	})
 	if err != nil {
 		return nil, wrap("open", uri, err)
 	}
+	info := first.Stat()
+	r.give(first)
 	return &file{File: storage.NewRanged(ctx, uri, info.Size(), nil, r.fetch), ranges: r}, nil
 }
 
