@@ -9,6 +9,7 @@ import (
 
 	"lake/faults"
 	"lake/services"
+	"lake/services/servicetest"
 )
 
 // Case 12: the broker is killed under load and comes back: a following process
@@ -16,9 +17,7 @@ import (
 func TestBrokerRestarts(t *testing.T) {
 	t.Parallel()
 	ctx := limited(t, 4*time.Minute)
-	kafka, err := services.StartKafka(ctx, services.Options{})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, kafka.Close()) })
+	kafka := servicetest.Kafka(t, services.Options{})
 	w := newWorld(t, kafka, lake(t), seed(t), partitions)
 	times := 1
 	if long() {
@@ -50,9 +49,7 @@ func TestBrokerAway(t *testing.T) {
 	onlyLong(t)
 	t.Parallel()
 	ctx := limited(t, 3*time.Minute)
-	kafka, err := services.StartKafka(ctx, services.Options{})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, kafka.Close()) })
+	kafka := servicetest.Kafka(t, services.Options{})
 	w := newWorld(t, kafka, lake(t), seed(t), partitions)
 	w.feed(ctx, 500)
 	require.NoError(t, kafka.Kill())

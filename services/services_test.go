@@ -176,8 +176,14 @@ func TestFolderOfOnesOwnIsKept(t *testing.T) {
 }
 
 func TestServerThatDoesNotStart(t *testing.T) {
-	_, err := StartPostgres(t.Context(), Options{Settings: map[string]string{"max_connections": "none"}})
+	p, err := StartPostgres(t.Context(), Options{})
+	canStart(t, err)
+	require.NoError(t, p.Close())
+	_, err = StartPostgres(t.Context(), Options{Settings: map[string]string{"max_connections": "none"}})
 	require.ErrorContains(t, err, `invalid value for parameter "max_connections"`, "the log's end is in the error")
+	if _, err := exec.LookPath("java"); err != nil {
+		canStart(t, err)
+	}
 	k, err := StartKafka(t.Context(), Options{Settings: map[string]string{"node.id": "x"}})
 	require.ErrorContains(t, err, "Invalid value x for configuration")
 	require.Nil(t, k)
