@@ -66,9 +66,13 @@ func call[T any](ctx context.Context, h *hiveClient, r repeat, do func(context.C
 		}
 		bounded, end := c.begin(ctx)
 		out, err := do(bounded, c.ThriftHiveMetastoreClient)
-		end()
+		cut := end()
 		if err == nil || answered(err) {
-			h.give(c)
+			if cut {
+				_ = c.Close()
+			} else {
+				h.give(c)
+			}
 			return out, explain(err)
 		}
 		_ = c.Close() // it is broken
@@ -82,21 +86,24 @@ func call[T any](ctx context.Context, h *hiveClient, r repeat, do func(context.C
 	}
 }
 
-// begin bounds a call; end is called after it.
-func (c *hiveConn) begin(ctx context.Context) (_ context.Context, end func()) {
+// begin bounds a call; end is called after it, and says whether the connection was
+// cut. It is closed and not given a deadline, which Thrift's next read would undo.
+func (c *hiveConn) begin(ctx context.Context) (_ context.Context, end func() (cut bool)) {
 	ctx, cancel := context.WithTimeout(ctx, hiveCallTime)
 	deadline, _ := ctx.Deadline()
 	_ = c.SetDeadline(deadline) // of a broken connection: the call says so
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(ended)
-		_ = c.SetDeadline(time.Unix(1, 0))
+		_ = c.Close()
 	})
-	return ctx, func() {
-		if !stop() {
+	return ctx, func() bool {
+		cut := !stop()
+		if cut {
 			<-ended
 		}
 		cancel()
+		return cut
 	}
 }
 
