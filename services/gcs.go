@@ -4,11 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
-
-	"github.com/google/uuid"
 )
 
 // gcsVersion is fake-gcs-server's, the emulator of Google Cloud Storage.
@@ -17,7 +13,7 @@ const gcsVersion = "v1.56.1"
 // GCS is fake-gcs-server, which keeps objects as files. It takes 0.1 s and 30 MB.
 // It looks at preconditions of uploads only, and keeps no lifecycle and no
 // classes of buckets. Its methods may be called at the same time.
-type GCS struct{ *objects }
+type GCS struct{ objects }
 
 // StartGCS starts an emulator of Google Cloud Storage and waits until it
 // answers. Clients reach it by STORAGE_EMULATOR_HOST=<Endpoint>. The caller closes it.
@@ -26,37 +22,20 @@ func StartGCS(ctx context.Context, o Options) (*GCS, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start fake-gcs-server: %w", err)
 	}
-	g := &GCS{}
-	s, err := startObjects(ctx, "fake-gcs-server", o, func(s *objects) {
-		g.objects = s
-		s.command = func(port int, data string) command {
-			address := fmt.Sprint("127.0.0.1:", port)
-			args := []string{program, "-scheme", "http", "-host", "127.0.0.1", "-port", fmt.Sprint(port), "-backend", "filesystem",
-				"-filesystem-root", data, "-public-host", address, "-external-url", "http://" + address, "-log-level", "warn"}
+	g, err := attempts("fake-gcs-server", o, func(h home) (*GCS, error) {
+		g := &GCS{newObjects("fake-gcs-server", h)}
+		return g, g.first(ctx, storeProgram{healthy: "/_internal/healthcheck", makeBucket: g.MakeBucket, command: func(s *objects) command {
+			args := []string{program, "-scheme", "http", "-host", "127.0.0.1", "-port", fmt.Sprint(s.port), "-backend", "filesystem",
+				"-filesystem-root", s.Data(), "-public-host", fmt.Sprint("127.0.0.1:", s.port), "-external-url", s.Endpoint(), "-log-level", "warn"}
 			for key, value := range o.Settings {
 				args = append(args, "-"+key, value)
 			}
 			return command{args: args}
-		}
-		s.answers = func(ctx context.Context) error {
-			if err := healthy(ctx, s.Endpoint()+"/_internal/healthcheck"); err != nil {
-				return err
-			}
-			// A bucket that is in this folder shows that it is this server.
-			name := "ready-" + uuid.NewString()
-			if err := g.MakeBucket(ctx, name); err != nil {
-				return err
-			}
-			if _, err := os.Stat(filepath.Join(s.Data(), name)); err != nil {
-				return fmt.Errorf("port %d has another server: address already in use: %w", s.port, err)
-			}
-			return nil
-		}
+		}})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start fake-gcs-server: %w", err)
 	}
-	g.objects = s
 	return g, nil
 }
 

@@ -59,23 +59,10 @@ func startHDFS(ctx context.Context, o Options) (*HDFS, error) {
 	if err != nil {
 		return nil, err
 	}
-	for attempt := 1; ; attempt++ {
-		place, err := newHome("hdfs", o)
-		if err != nil {
-			return nil, err
-		}
+	return attempts("hdfs", o, func(place home) (*HDFS, error) {
 		h := &HDFS{home: place, java: java, jars: filepath.Join(jars, "*")}
-		err = h.first(ctx, o.Settings)
-		if err == nil {
-			return h, nil
-		}
-		// Another process may have taken a port in between.
-		taken := strings.Contains(err.Error(), "Address already in use")
-		err = errors.Join(err, h.Close())
-		if !taken || attempt == 3 || !place.temporary {
-			return nil, err
-		}
-	}
+		return h, h.first(ctx, o.Settings)
+	})
 }
 
 // first writes the configuration, formats the namenode's folder and starts both.
@@ -305,13 +292,10 @@ func (h *HDFS) Close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var errs []error
+	end := h.home.killedIfTemporary(asked(syscall.SIGTERM, 30*time.Second))
 	for _, p := range []*process{h.data, h.name} {
-		switch {
-		case p == nil:
-		case h.home.temporary: // nobody reads its data any more
-			errs = append(errs, p.kill())
-		default:
-			errs = append(errs, p.stop(syscall.SIGTERM, 30*time.Second))
+		if p != nil {
+			errs = append(errs, end(p))
 		}
 	}
 	errs = append(errs, h.home.remove())

@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -30,14 +29,10 @@ var kafkaPOM []byte
 // Kafka is one broker that is its own controller, without authentication or
 // TLS. It takes about 3 s and 330 MB. Its methods may be called at the same time.
 type Kafka struct {
-	home    home
+	server
 	java    string
 	jars    string // classpath
-	port    int
 	cluster string // id
-
-	mu sync.Mutex
-	p  *process
 }
 
 // StartKafka starts a broker and waits until it answers; topics are made at
@@ -59,23 +54,12 @@ func startKafka(ctx context.Context, o Options) (*Kafka, error) {
 	if err != nil {
 		return nil, err
 	}
-	for attempt := 1; ; attempt++ {
-		h, err := newHome("kafka", o)
-		if err != nil {
-			return nil, err
-		}
-		k := &Kafka{home: h, java: java, jars: filepath.Join(jars, "*")}
-		err = k.first(ctx, o.Settings)
-		if err == nil {
-			return k, nil
-		}
-		// Another process may have taken a port in between.
-		taken := strings.Contains(err.Error(), "Address already in use")
-		err = errors.Join(err, k.Close())
-		if !taken || attempt == 3 || !h.temporary {
-			return nil, err
-		}
-	}
+	return attempts("kafka", o, func(h home) (*Kafka, error) {
+		stop := asked(syscall.SIGTERM, 30*time.Second)
+		k := &Kafka{java: java, jars: filepath.Join(jars, "*"), server: server{name: "Kafka", home: h, stop: stop, end: h.killedIfTemporary(stop)}}
+		k.run = k.broker
+		return k, k.first(ctx, o.Settings)
+	})
 }
 
 // first formats the folder and starts the broker.
@@ -152,17 +136,16 @@ func properties(dir string, ports []int, settings map[string]string) []byte {
 
 func (k *Kafka) file(name string) string { return filepath.Join(k.home.dir, name) }
 
-// start starts the broker on its data.
-func (k *Kafka) start(ctx context.Context) error {
+// broker starts the broker on its data.
+func (k *Kafka) broker(ctx context.Context) (*process, error) {
 	args := append([]string{k.java, "-Xms256m", "-Xmx768m"}, smallJVM...)
 	// Libraries that it unpacks go with its data: a broker that is killed leaves them.
 	args = append(args, "-Djava.io.tmpdir="+k.home.dir, "-Dlog4j.configuration=file:"+k.file("log4j.properties"), "-cp", k.jars, "kafka.Kafka", k.file("server.properties"))
 	p, err := start(command{args: args, dir: k.home.dir, log: k.Log(), death: syscall.SIGKILL})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	k.p = p
-	return await(ctx, p, k.answers)
+	return p, await(ctx, p, k.answers)
 }
 
 // answers is nil once the broker serves: that it has the id given to it shows
@@ -189,63 +172,3 @@ func (k *Kafka) answers(ctx context.Context) error {
 
 // Brokers are the addresses to connect to, host:port.
 func (k *Kafka) Brokers() []string { return []string{"127.0.0.1:" + strconv.Itoa(k.port)} }
-
-// Log is the path of the broker's log.
-func (k *Kafka) Log() string { return k.home.log() }
-
-// PID is the broker's process, while it runs.
-func (k *Kafka) PID() int {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.p.pid
-}
-
-// Kill ends the broker with SIGKILL; its data stay. Restart brings it back.
-func (k *Kafka) Kill() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.p.kill()
-}
-
-// Restart stops the broker, cleanly where it runs, starts it on the same port
-// and data, and waits until it answers.
-func (k *Kafka) Restart(ctx context.Context) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if err := errors.Join(k.p.stop(syscall.SIGTERM, 30*time.Second), k.start(ctx)); err != nil {
-		return fmt.Errorf("restart Kafka: %w", err)
-	}
-	return nil
-}
-
-// Suspend stops the broker with SIGSTOP: its connections stay and nobody answers.
-func (k *Kafka) Suspend() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.p.signal(syscall.SIGSTOP)
-}
-
-// Resume lets a suspended broker go on.
-func (k *Kafka) Resume() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.p.signal(syscall.SIGCONT)
-}
-
-// Close stops the broker, and removes its data where Options.Dir was "".
-func (k *Kafka) Close() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	var err error
-	if k.p != nil {
-		if k.home.temporary { // nobody reads its data any more
-			err = k.p.kill()
-		} else {
-			err = k.p.stop(syscall.SIGTERM, 30*time.Second)
-		}
-	}
-	if err := errors.Join(err, k.home.remove()); err != nil {
-		return fmt.Errorf("stop Kafka: %w", err)
-	}
-	return nil
-}

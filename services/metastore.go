@@ -3,7 +3,6 @@ package services
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -11,7 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 )
@@ -26,13 +24,9 @@ var metastorePOM []byte
 // Metastore is a standalone Hive Metastore on an embedded Derby database. It
 // takes about 9 s and 300 MB. Its methods may be called at the same time.
 type Metastore struct {
-	home home
+	server
 	java string
 	dist string // folder of the installed jars
-	port int
-
-	mu sync.Mutex
-	p  *process
 }
 
 // StartMetastore starts a metastore and waits until it answers.
@@ -54,23 +48,12 @@ func startMetastore(ctx context.Context, o Options) (*Metastore, error) {
 	if err != nil {
 		return nil, err
 	}
-	for attempt := 1; ; attempt++ {
-		place, err := newHome("metastore", o)
-		if err != nil {
-			return nil, err
-		}
-		m := &Metastore{home: place, java: java, dist: dist}
-		err = m.first(ctx, o.Settings)
-		if err == nil {
-			return m, nil
-		}
-		// Another process may have taken the port in between.
-		taken := strings.Contains(err.Error(), "Address already in use")
-		err = errors.Join(err, m.Close())
-		if !taken || attempt == 3 || !place.temporary {
-			return nil, err
-		}
-	}
+	return attempts("metastore", o, func(h home) (*Metastore, error) {
+		stop := asked(syscall.SIGTERM, 30*time.Second)
+		m := &Metastore{java: java, dist: dist, server: server{name: "the Hive Metastore", home: h, stop: stop, end: h.killedIfTemporary(stop)}}
+		m.run = m.metastore
+		return m, m.first(ctx, o.Settings)
+	})
 }
 
 // installMetastore returns a folder with the metastore (lib, scripts) and, in
@@ -169,14 +152,13 @@ func (m *Metastore) args(class string, more ...string) []string {
 	return append(args, more...)
 }
 
-func (m *Metastore) start(ctx context.Context) error {
+func (m *Metastore) metastore(ctx context.Context) (*process, error) {
 	p, err := start(command{args: m.args("HiveMetaStore", "-p", strconv.Itoa(m.port)), env: m.env(), dir: m.home.dir, log: m.Log(), death: syscall.SIGKILL})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	m.p = p
 	// The port opens when the server serves.
-	return await(ctx, p, func(ctx context.Context) error {
+	return p, await(ctx, p, func(ctx context.Context) error {
 		c, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", m.address())
 		if err != nil {
 			return err
@@ -189,63 +171,3 @@ func (m *Metastore) address() string { return "127.0.0.1:" + strconv.Itoa(m.port
 
 // URI is what clients connect to, thrift://host:port.
 func (m *Metastore) URI() string { return "thrift://" + m.address() }
-
-// Log is the path of the server's log.
-func (m *Metastore) Log() string { return m.home.log() }
-
-// PID is the server's process, while it runs.
-func (m *Metastore) PID() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.p.pid
-}
-
-// Kill ends the server with SIGKILL; its data stay. Restart brings it back.
-func (m *Metastore) Kill() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.p.kill()
-}
-
-// Restart stops the server, cleanly where it runs, starts it on the same port
-// and data, and waits until it answers.
-func (m *Metastore) Restart(ctx context.Context) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err := errors.Join(m.p.stop(syscall.SIGTERM, 30*time.Second), m.start(ctx)); err != nil {
-		return fmt.Errorf("restart the Hive Metastore: %w", err)
-	}
-	return nil
-}
-
-// Suspend stops the server with SIGSTOP: its connections stay and nobody answers.
-func (m *Metastore) Suspend() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.p.signal(syscall.SIGSTOP)
-}
-
-// Resume lets a suspended server go on.
-func (m *Metastore) Resume() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.p.signal(syscall.SIGCONT)
-}
-
-// Close stops the server, and removes its data where Options.Dir was "".
-func (m *Metastore) Close() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var err error
-	if m.p != nil {
-		if m.home.temporary { // nobody reads its data any more
-			err = m.p.kill()
-		} else {
-			err = m.p.stop(syscall.SIGTERM, 30*time.Second)
-		}
-	}
-	if err := errors.Join(err, m.home.remove()); err != nil {
-		return fmt.Errorf("stop the Hive Metastore: %w", err)
-	}
-	return nil
-}

@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -26,15 +25,11 @@ const postgresUser = "lake"
 // Postgres is a PostgreSQL server with one user, who has a password. Its
 // methods may be called at the same time.
 type Postgres struct {
-	home     home
+	server
 	programs postgresPrograms
 	as       identity
-	port     int
 	password string
 	settings []string
-
-	mu sync.Mutex
-	p  *process
 }
 
 // StartPostgres starts a server and waits until it answers: an installed one
@@ -61,25 +56,16 @@ func startPostgresWith(ctx context.Context, programs postgresPrograms, o Options
 	if err != nil {
 		return nil, err
 	}
-	for attempt := 1; ; attempt++ {
-		h, err := newHome("postgres", o)
-		if err != nil {
-			return nil, err
-		}
-		s := &Postgres{home: h, programs: programs, as: as, password: rand.Text()}
+	return attempts("postgres", o, func(h home) (*Postgres, error) {
+		// Cutting its connections; also where its data go, as its children would outlive it.
+		stop := asked(syscall.SIGINT, 30*time.Second)
+		s := &Postgres{programs: programs, as: as, password: rand.Text(), server: server{name: "PostgreSQL", home: h, stop: stop, end: stop}}
 		for _, key := range slices.Sorted(maps.Keys(o.Settings)) {
 			s.settings = append(s.settings, "-c", key+"="+o.Settings[key])
 		}
-		err = s.first(ctx)
-		if err == nil {
-			return s, nil
-		}
-		taken := strings.Contains(err.Error(), "Address already in use")
-		err = errors.Join(err, s.Close())
-		if !taken || attempt == 3 || !h.temporary {
-			return nil, err
-		}
-	}
+		s.run = s.postmaster
+		return s, s.first(ctx)
+	})
 }
 
 // unprivileged is who runs the server where this process is root's: PostgreSQL's
@@ -133,7 +119,18 @@ func (s *Postgres) first(ctx context.Context) error {
 
 func (s *Postgres) data() string { return filepath.Join(s.home.dir, "data") }
 
-func (s *Postgres) start(ctx context.Context) error {
+// postmaster starts the server on its data. The children of a killed one hold
+// its memory until they ended: it is tried again until then.
+func (s *Postgres) postmaster(ctx context.Context) (*process, error) {
+	for {
+		p, err := s.once(ctx)
+		if err == nil || !strings.Contains(err.Error(), "pre-existing shared memory block") || ctx.Err() != nil {
+			return p, err
+		}
+	}
+}
+
+func (s *Postgres) once(ctx context.Context) (*process, error) {
 	args := []string{s.programs.postgres, "-D", s.data(), "-c", "listen_addresses=127.0.0.1", "-c", "port=" + strconv.Itoa(s.port),
 		"-c", "unix_socket_directories=", "-c", "jit=off", "-c", "shared_buffers=32MB"}
 	p, err := start(command{
@@ -141,10 +138,9 @@ func (s *Postgres) start(ctx context.Context) error {
 		death: syscall.SIGQUIT, // ends its children too
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	s.p = p
-	return await(ctx, p, func(ctx context.Context) error {
+	return p, await(ctx, p, func(ctx context.Context) error {
 		conn, err := pgx.Connect(ctx, s.URL()) // the password is this server's alone
 		if err != nil {
 			return err
@@ -176,71 +172,4 @@ func (s *Postgres) CreateDatabase(ctx context.Context, name string) (string, err
 		return "", fmt.Errorf("create database %s: %w", name, err)
 	}
 	return s.url(name), nil
-}
-
-// Log is the path of the server's log.
-func (s *Postgres) Log() string { return s.home.log() }
-
-// PID is the server's first process, while it runs.
-func (s *Postgres) PID() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.p.pid
-}
-
-// Kill ends the server with SIGKILL; its data stay. Its children, one a
-// connection, end by themselves a moment later. Restart brings it back.
-func (s *Postgres) Kill() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.p.kill()
-}
-
-// Restart stops the server, cutting its connections, starts it on the same port
-// and data, and waits until it answers.
-func (s *Postgres) Restart(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.p.stop(syscall.SIGINT, 30*time.Second); err != nil {
-		return fmt.Errorf("restart PostgreSQL: %w", err)
-	}
-	for {
-		err := s.start(ctx)
-		if err == nil {
-			return nil
-		}
-		// The children of a killed server hold its memory until they ended.
-		if !strings.Contains(err.Error(), "pre-existing shared memory block") || ctx.Err() != nil {
-			return fmt.Errorf("restart PostgreSQL: %w", err)
-		}
-	}
-}
-
-// Suspend stops the server with SIGSTOP, children that serve connections apart:
-// new connections hang.
-func (s *Postgres) Suspend() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.p.signal(syscall.SIGSTOP)
-}
-
-// Resume lets a suspended server go on.
-func (s *Postgres) Resume() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.p.signal(syscall.SIGCONT)
-}
-
-// Close stops the server, and removes its data where Options.Dir was "".
-func (s *Postgres) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var err error
-	if s.p != nil {
-		err = s.p.stop(syscall.SIGINT, 30*time.Second)
-	}
-	if err := errors.Join(err, s.home.remove()); err != nil {
-		return fmt.Errorf("stop PostgreSQL: %w", err)
-	}
-	return nil
 }

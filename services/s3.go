@@ -3,12 +3,9 @@ package services
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/google/uuid"
 )
 
 // s3Version is versitygw's, an S3 server over a folder.
@@ -23,7 +20,7 @@ const (
 
 // S3 is versitygw, which keeps objects as files: a key cannot be another's
 // folder. It takes 0.2 s and 50 MB. Its methods may be called at the same time.
-type S3 struct{ *objects }
+type S3 struct{ objects }
 
 // StartS3 starts an S3 server and waits until it answers. The caller closes it.
 func StartS3(ctx context.Context, o Options) (*S3, error) {
@@ -31,35 +28,19 @@ func StartS3(ctx context.Context, o Options) (*S3, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start versitygw: %w", err)
 	}
-	v := &S3{}
-	s, err := startObjects(ctx, "versitygw", o, func(s *objects) {
-		v.objects = s
-		s.command = func(port int, data string) command {
-			args := []string{program, "--port", fmt.Sprint("127.0.0.1:", port), "--health", "/health"}
+	v, err := attempts("versitygw", o, func(h home) (*S3, error) {
+		v := &S3{newObjects("versitygw", h)}
+		return v, v.first(ctx, storeProgram{healthy: "/health", makeBucket: v.MakeBucket, command: func(s *objects) command {
+			args := []string{program, "--port", fmt.Sprint("127.0.0.1:", s.port), "--health", "/health"}
 			for key, value := range o.Settings {
 				args = append(args, "--"+key, value)
 			}
-			return command{args: append(args, "posix", data), env: []string{"ROOT_ACCESS_KEY=" + s3Key, "ROOT_SECRET_KEY=" + s3Secret}}
-		}
-		s.answers = func(ctx context.Context) error {
-			if err := healthy(ctx, s.Endpoint()+"/health"); err != nil {
-				return err
-			}
-			// A bucket that is in this folder shows that it is this server.
-			name := "ready-" + uuid.NewString()
-			if err := v.MakeBucket(ctx, name); err != nil {
-				return err
-			}
-			if _, err := os.Stat(filepath.Join(s.Data(), name)); err != nil {
-				return fmt.Errorf("port %d has another server: address already in use: %w", s.port, err)
-			}
-			return nil
-		}
+			return command{args: append(args, "posix", s.Data()), env: []string{"ROOT_ACCESS_KEY=" + s3Key, "ROOT_SECRET_KEY=" + s3Secret}}
+		}})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start versitygw: %w", err)
 	}
-	v.objects = s
 	return v, nil
 }
 
