@@ -29,7 +29,14 @@ const (
 	Delivered    = "ingest.delivered"    // all deliveries are done, the offset hint is not
 )
 
-// Names are all points.
+// The points of a load into a warehouse. A commit of its ledger has Built to Swapped, too.
+const (
+	Claimed  = "load.claimed"  // the ledger names this loader, the warehouse was not touched
+	Replaced = "load.replaced" // the warehouse has a partition, the ledger does not say so
+	Noted    = "load.noted"    // the ledger says so
+)
+
+// Names are all points of an ingest.
 func Names() []string {
 	return []string{Polled, ParquetBegun, Checkpointed, Built, Staged, Swapped, Sent, Ended, Delivered}
 }
