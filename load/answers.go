@@ -19,21 +19,24 @@ import (
 
 // Engine is a Warehouse that answers SQL over what it holds.
 type Engine interface {
-	// Dialect is what it is written in, and From the target as that writes it.
+	Warehouse
+	// Dialect is what it is written in.
 	Dialect() schemas.Dialect
-	From() string
-	// Query hands each row of the answer to row, its cells as the engine's text. The
-	// cells are row's until it returns. Sessions have UTC as their zone.
-	Query(ctx context.Context, query string, row func(cells []sql.NullString) error) error
+	// Name is the target's name, its parts not quoted.
+	Name() string
+	// Answer runs the statements of set, then the query, in one session with UTC as its
+	// zone, and hands each row of the answer to row, its cells as the engine's text.
+	// The cells are row's until it returns.
+	Answer(ctx context.Context, set []string, query string, row func(cells []sql.NullString) error) error
 }
 
 // maxAnswers bounds what is taken from an engine: answers are kept in memory.
 const maxAnswers = 10_000_000
 
-// Ask has an engine answer a query whose columns are schema, and returns the
-// rows in the engine's order. The caller releases them. It fails on columns whose
+// Ask has an engine answer a query whose columns are schema, after the statements of
+// set, and returns the rows in the engine's order. The caller releases them. It fails on columns whose
 // text engines do not agree on: nested ones, JSON.
-func Ask(ctx context.Context, e Engine, query string, schema schemas.Schema) (arrow.RecordBatch, error) {
+func Ask(ctx context.Context, e Engine, set []string, query string, schema schemas.Schema) (arrow.RecordBatch, error) {
 	wrapped, err := asText(e.Dialect(), query, schema)
 	if err != nil {
 		return nil, err
@@ -47,7 +50,7 @@ func Ask(ctx context.Context, e Engine, query string, schema schemas.Schema) (ar
 		}
 	}
 	n := 0
-	err = e.Query(ctx, wrapped, func(cells []sql.NullString) error {
+	err = e.Answer(ctx, set, wrapped, func(cells []sql.NullString) error {
 		if n++; n > maxAnswers {
 			return fmt.Errorf("more than %d answers: take fewer dates", maxAnswers)
 		}

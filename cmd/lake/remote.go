@@ -22,6 +22,9 @@ type localCopies struct {
 	dir   string // that the folder is made in
 }
 
+// Unwrap is the warehouse itself.
+func (l localCopies) Unwrap() load.Warehouse { return l.Warehouse }
+
 // copying is how many files are copied at a time.
 const copying = 4
 
