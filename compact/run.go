@@ -244,22 +244,13 @@ func fill(ctx context.Context, t *table.Table, snapshot int64, g Group, o Option
 			return nil, err
 		}
 	}
-	if rows != g.Rows && !hasDeletes(g) {
+	if rows != g.Rows && !slices.ContainsFunc(g.Files, hasDeletes) {
 		return nil, fmt.Errorf("its files hold %d rows and the manifest says %d; nothing was changed: check the table with lake tables files", rows, g.Rows)
 	}
 	if err := counts.compare(&out.recount); err != nil {
 		return nil, err
 	}
 	return out, nil
-}
-
-func hasDeletes(g Group) bool {
-	for _, f := range g.Files {
-		if f.Deletes > 0 {
-			return true
-		}
-	}
-	return false
 }
 
 // recount answers the rules again over the rows of one closed date.
@@ -274,8 +265,8 @@ type recount struct {
 // newRecount counts where the group is all of a closed date; else nothing.
 func newRecount(g Group, o Options, r *Result) (*recount, error) {
 	c := &recount{}
-	date, ok := g.Files[0].Date()
-	if !ok || !g.Whole || date >= o.Closed {
+	date, ok := g.closed(o.Closed)
+	if !ok {
 		return c, nil
 	}
 	if date < o.Dropped {

@@ -9,7 +9,8 @@ import (
 )
 
 // upkeepEvery is how often a following ingest looks for compaction debt. A look
-// costs a read of the manifests; it writes only where there are enough small files.
+// costs a read of the manifests; it writes only where there are enough small files
+// of about the same size.
 const upkeepEvery = time.Minute
 
 // cleanEvery is how often it looks for files that nothing refers to. They are
@@ -37,7 +38,7 @@ func (a *app) upkeep(ctx context.Context, r *resolved, every time.Duration) {
 			continue
 		}
 		clean := time.Since(cleaned) >= cleanEvery
-		out, err := a.compact(ctx, r, compactOptions{expire: true, clean: clean, grace: orphanGrace}, func(droppedDates, compact.Plan) {})
+		out, err := a.compact(ctx, r, compactOptions{bySize: true, expire: true, clean: clean, grace: orphanGrace}, func(droppedDates, compact.Plan) {})
 		err = errors.Join(err, turn.Close())
 		if clean && err == nil {
 			cleaned = time.Now()
