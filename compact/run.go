@@ -30,7 +30,10 @@ type Stream struct {
 
 // Options are how a plan is executed.
 type Options struct {
-	Mem         memory.Allocator
+	Mem memory.Allocator
+	// MemoryBytes bounds what is written and not in a file yet, half of it, and the
+	// files that are read at a time, a quarter, unless it is one: of that a row group
+	// is in memory.
 	MemoryBytes int64
 	TargetBytes int64
 	// Streams are recounted on dates that are whole in a group and closed: their
@@ -73,6 +76,10 @@ type Result struct {
 // commit reads the manifests of all of the table, which costs more than the
 // rewrite of some small files; what is lost where one fails is this much work.
 const commitBytes = 1 << 30
+
+// batchRows are few: in batches lie the rows as they are in memory, several a
+// file that is read, and they were most of what a compaction held.
+const batchRows = 4 << 10
 
 // written is a group whose rows are in new files, not committed yet.
 type written struct {
@@ -233,7 +240,7 @@ func fill(ctx context.Context, t *table.Table, snapshot int64, g Group, o Option
 		}
 	}()
 	var rows int64
-	for batch, err := range t.Scan(ctx, table.ScanOptions{Snapshot: snapshot, Files: g.Files}) {
+	for batch, err := range t.Scan(ctx, table.ScanOptions{Snapshot: snapshot, Files: g.Files, BatchRows: batchRows, AheadBytes: o.MemoryBytes / 4}) {
 		if err != nil {
 			return nil, err
 		}

@@ -70,7 +70,7 @@ func TestRewriteLostReply(t *testing.T) {
 	o.mustCommit(writeEvents(t, o.table, day, 1))
 	o.mustCommit(writeEvents(t, o.table, day, 2))
 	for _, mode := range [][]string{{"lost"}, {"late"}, {"refused", "lost"}} {
-		unreliable := &Catalog{ice: &ambiguous{icebergCatalog: c.ice, mode: mode}, fs: c.fs, root: c.root}
+		unreliable := &Catalog{ice: &ambiguous{icebergCatalog: c.ice, mode: mode}, fs: c.fs, root: c.root, turn: NewTurn()}
 		tbl := load(t, unreliable, "shop.events")
 		plan, _ := tbl.Current()
 		require.NoError(t, tbl.Rewrite(t.Context(), Rewrite{Snapshot: plan.ID, Old: filesOf(t, tbl, FileFilter{}), New: []dataFile{writeEvents(t, tbl, day, 1, 2)}}), join(mode))

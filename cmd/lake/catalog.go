@@ -96,7 +96,7 @@ func (a *app) openCatalog(ctx context.Context, r *resolved) (*table.Catalog, err
 	if err != nil {
 		return nil, err
 	}
-	cfg.Files = a.filesystems(r.folder)
+	cfg.Files, cfg.Turn = a.filesystems(r.folder), r.turn
 	return table.OpenCatalog(ctx, cfg)
 }
 

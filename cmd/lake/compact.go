@@ -17,6 +17,10 @@ import (
 	"lake/table"
 )
 
+// besideBytes is the memory of a compaction beside a run that follows: what that
+// takes is flat, whatever there is to be merged.
+const besideBytes = 64 << 20
+
 type compactOptions struct {
 	dates   dateRange
 	dryRun  bool
@@ -117,6 +121,9 @@ func (a *app) compact(ctx context.Context, r *resolved, o compactOptions, show f
 		return out, nil
 	}
 	run := compact.Options{Mem: memory.DefaultAllocator, MemoryBytes: int64(a.flags.memory) / 2, TargetBytes: r.targetBytes(), Log: a.log, Closed: math.MinInt32}
+	if o.bySize {
+		run.MemoryBytes = min(run.MemoryBytes, besideBytes)
+	}
 	recount := !o.dryRun && !o.noRules && len(r.rules) > 0
 	if recount || o.bySize {
 		if run.Closed, err = r.closed(ctx, t.Table); err != nil {
@@ -151,13 +158,12 @@ func (a *app) compact(ctx context.Context, r *resolved, o compactOptions, show f
 	if run.Dropped, err = t.DroppedBefore(); err != nil {
 		return out, err
 	}
-	if out.Result, err = compact.Run(ctx, t.Table, plan, run); err != nil {
-		return out, err
+	out.Result, err = compact.Run(ctx, t.Table, plan, run)
+	if o.expire && ctx.Err() == nil { // also where files could not be merged: snapshots pile up the more
+		err = errors.Join(err, a.expire(ctx, r, t.Table, o, &out))
 	}
-	if o.expire {
-		if err := a.expire(ctx, r, t.Table, o, &out); err != nil {
-			return out, err
-		}
+	if err != nil {
+		return out, err
 	}
 	out.Seconds = seconds(time.Since(started))
 	return out, nil
