@@ -34,6 +34,7 @@ const (
 type Options struct {
 	Codec         string // zstd (default), snappy or none
 	RowGroupBytes int64  // a row group ends when its values, not encoded, take this much; 0 is 128 MiB
+	Helpers       int    // goroutines that all writers of a Format may begin, together, to encode columns side by side
 }
 
 // Format is the plan of files that share a schema. Its methods may be called
@@ -46,12 +47,13 @@ type Format struct {
 	codec    codec
 	rowGroup int64
 	scratch  sync.Pool // *scratch
+	helpers  chan struct{}
 }
 
 // NewFormat plans files with the columns of schema: the Arrow types that
 // schemas.Type.Arrow makes, with field ids in their metadata where there are ids.
 func NewFormat(schema *arrow.Schema, opts Options) (*Format, error) {
-	f := &Format{schema: schema, rowGroup: opts.RowGroupBytes}
+	f := &Format{schema: schema, rowGroup: opts.RowGroupBytes, helpers: make(chan struct{}, max(opts.Helpers, 0))}
 	if f.rowGroup <= 0 {
 		f.rowGroup = DefaultRowGroupBytes
 	}

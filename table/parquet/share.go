@@ -1,0 +1,77 @@
+package parquet
+
+import (
+	"cmp"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// worthSharing is how many bytes of pages are encoded by more than one
+// goroutine: below, that takes as long as to wake one.
+const worthSharing = 128 << 10
+
+// share calls do for each leaf. Pages of all columns end at about the same row,
+// and the columns know nothing of one another, so that other goroutines of the
+// format help where some are free. The leaf that took longest last time comes
+// first: begun last, it would be waited for alone.
+func (w *Writer) share(s *scratch, leaves []*leaf, do func(*leaf, *scratch) error) error {
+	size := 0
+	for _, l := range leaves {
+		size += l.pageBytes()
+	}
+	if cap(w.format.helpers) == 0 || len(leaves) < 2 || size < worthSharing {
+		for _, l := range leaves {
+			if err := do(l, s); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	slices.SortStableFunc(leaves, func(a, b *leaf) int { return cmp.Compare(b.took, a.took) })
+	var next atomic.Int64
+	work := func(s *scratch) error {
+		for {
+			i := int(next.Add(1)) - 1
+			if i >= len(leaves) {
+				return nil
+			}
+			started := time.Now()
+			if err := do(leaves[i], s); err != nil {
+				return err
+			}
+			leaves[i].took = time.Since(started)
+		}
+	}
+	var helping errgroup.Group
+	for range len(leaves) - 1 {
+		if !w.format.help() {
+			break
+		}
+		helping.Go(func() error {
+			defer w.format.helped()
+			s := w.format.borrow()
+			defer w.format.giveBack(s)
+			return work(s)
+		})
+	}
+	mine := work(s)
+	if err := helping.Wait(); err != nil {
+		return err
+	}
+	return mine
+}
+
+// help takes a goroutine of the format's, where one is free.
+func (f *Format) help() bool {
+	select {
+	case f.helpers <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (f *Format) helped() { <-f.helpers }
