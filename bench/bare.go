@@ -161,7 +161,7 @@ func (w *bareWriter) newFile(date int32, schema *arrow.Schema) (*bareFile, error
 		return nil, err
 	}
 	if w.format == nil { // as table.Writer has it: one format, and columns encoded on every core
-		if w.format, err = parquet.NewFormat(schema, parquet.Options{Helpers: runtime.GOMAXPROCS(0) - 1}); err != nil {
+		if w.format, err = parquet.NewFormat(schema, parquet.Options{Parallel: runtime.GOMAXPROCS(0)}); err != nil {
 			return nil, errors.Join(err, file.Close())
 		}
 	}

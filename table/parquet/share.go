@@ -14,15 +14,15 @@ import (
 const worthSharing = 128 << 10
 
 // share calls do for each leaf. Pages of all columns end at about the same row,
-// and the columns know nothing of one another, so that other goroutines of the
-// format help where some are free. The leaf that took longest last time comes
+// and the columns know nothing of one another, so that other goroutines help
+// where not as many work for the format as may. The leaf that took longest last time comes
 // first: begun last, it would be waited for alone.
 func (w *Writer) share(s *scratch, leaves []*leaf, do func(*leaf, *scratch) error) error {
 	size := 0
 	for _, l := range leaves {
 		size += l.pageBytes()
 	}
-	if cap(w.format.helpers) == 0 || len(leaves) < 2 || size < worthSharing {
+	if w.format.parallel < 2 || len(leaves) < 2 || size < worthSharing {
 		for _, l := range leaves {
 			if err := do(l, s); err != nil {
 				return err
@@ -47,12 +47,11 @@ func (w *Writer) share(s *scratch, leaves []*leaf, do func(*leaf, *scratch) erro
 	}
 	var helping errgroup.Group
 	for range len(leaves) - 1 {
-		if !w.format.help() {
+		s := w.format.borrowSpare()
+		if s == nil {
 			break
 		}
 		helping.Go(func() error {
-			defer w.format.helped()
-			s := w.format.borrow()
 			defer w.format.giveBack(s)
 			return work(s)
 		})
@@ -63,15 +62,3 @@ func (w *Writer) share(s *scratch, leaves []*leaf, do func(*leaf, *scratch) erro
 	}
 	return mine
 }
-
-// help takes a goroutine of the format's, where one is free.
-func (f *Format) help() bool {
-	select {
-	case f.helpers <- struct{}{}:
-		return true
-	default:
-		return false
-	}
-}
-
-func (f *Format) helped() { <-f.helpers }
