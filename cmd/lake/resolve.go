@@ -32,6 +32,7 @@ type resolved struct {
 	keys      *ingest.Keys // nil: one process at a time
 	sinks     []sinkPlan
 	loads     []loadPlan
+	stores    storeConfigs
 	warehouse string   // a folder, or a URI
 	folder    string   // on this host: the warehouse, or .lake beside the job file where that is remote
 	broken    []string // columns whose type is wrong
@@ -118,6 +119,7 @@ func (a *app) resolve(job *jobs.Job, p *problems) *resolved {
 		}
 	}
 	r.resolveRules(p)
+	r.stores = resolveStorage(job, p)
 	resolveCatalog(job, r.warehouse, p)
 	r.source = resolveSource(job, p)
 	r.resolveKeys(p)
