@@ -171,7 +171,7 @@ func wrap(verb, uri string, err error) error {
 	case errors.Is(err, errCredentials):
 		err = fmt.Errorf("%w: %w", storage.ErrRefused, err)
 	case errors.Is(err, fs.ErrPermission):
-		err = fmt.Errorf("%w: %w; hint: HADOOP_USER_NAME or the Kerberos principal needs the right to write there", storage.ErrRefused, err)
+		err = fmt.Errorf("%w: %w; hint: who asks, HADOOP_USER_NAME (storage.hdfs.user in the job) or the Kerberos principal, needs the right to write there: hdfs dfs -chown or -setfacl", storage.ErrRefused, err)
 	case !answered(err) && !errors.Is(err, storage.ErrUnavailable):
 		err = fmt.Errorf("%w: %w", storage.ErrUnavailable, err)
 	}
