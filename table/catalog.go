@@ -42,6 +42,8 @@ type CatalogConfig struct {
 	// Hive is the Hive Metastore's URI, thrift://host:9083, or several with commas
 	// between them, for several hosts and other engines; "" is SQLite.
 	Hive string
+	// HiveKerberos is how the metastore is told who asks; nil: it believes anybody.
+	HiveKerberos *HiveKerberos
 	// Files has the files of tables, of those outside of the warehouse, too; nil is
 	// the local filesystem. It is the catalog's, which closes it, also where it
 	// cannot be opened.
@@ -108,7 +110,7 @@ func OpenCatalog(ctx context.Context, cfg CatalogConfig) (_ *Catalog, err error)
 		return c, nil
 	}
 	if cfg.Hive != "" {
-		if c.hive, c.ice, err = openHive(ctx, cfg.Hive, props); err != nil {
+		if c.hive, c.ice, err = openHive(ctx, cfg, props); err != nil {
 			return nil, err
 		}
 		return c, nil

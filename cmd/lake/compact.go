@@ -50,7 +50,8 @@ again and reports where the stream's answer differs (exit 1).
 change of the metadata; a date's age is counted to the newest date in the table or
 to the clock, whichever is earlier. Then it drops snapshots older than
 compact.snapshots, or more than compact.max_snapshots, and deletes the files that
-nothing refers to any more once they are older than --grace.`,
+nothing refers to any more once they are older than --grace; what killed runs left
+unfinished of checkpoints, dead letters and published dates goes, too.`,
 		Example: `  lake compact jobs/nobroker.yaml --dry-run
   lake compact jobs/nobroker.yaml --from 2021-11-30 --to 2021-12-01 --expire`,
 		Args: oneJob,
@@ -160,7 +161,7 @@ func (a *app) compact(ctx context.Context, r *resolved, o compactOptions, show f
 	}
 	out.Result, err = compact.Run(ctx, t.Table, plan, run)
 	if o.expire && ctx.Err() == nil { // also where files could not be merged: snapshots pile up the more
-		err = errors.Join(err, a.expire(ctx, r, t.Table, o, &out))
+		err = errors.Join(err, a.expire(ctx, r, t, o, &out))
 	}
 	if err != nil {
 		return out, err
@@ -220,27 +221,6 @@ func (a *app) addStreams(ctx context.Context, r *resolved, t *table.Table, run *
 	}
 	return nil
 }
-
-// expire drops old snapshots, then what nothing refers to any more.
-func (a *app) expire(ctx context.Context, r *resolved, t *table.Table, o compactOptions, out *compactResult) error {
-	expired, err := t.Expire(ctx, table.Keep{Age: r.Compact.Snapshots.Duration, Least: minSnapshots, Most: int(r.Compact.MaxSnapshots)})
-	if err != nil {
-		return fmt.Errorf("expire snapshots of %s: %w", t.Name(), err)
-	}
-	out.Expired = expired
-	if !o.clean {
-		return nil
-	}
-	deleted, err := t.Clean(ctx, o.grace)
-	if err != nil {
-		return fmt.Errorf("clean up %s: %w", t.Name(), err)
-	}
-	out.Deleted = len(deleted)
-	return nil
-}
-
-// minSnapshots are kept however old they are.
-const minSnapshots = 100
 
 func printPlan(w io.Writer, p compact.Plan) {
 	files, bytes := p.Rewrites()

@@ -32,6 +32,7 @@ type resolved struct {
 	keys      *ingest.Keys // nil: one process at a time
 	sinks     []sinkPlan
 	loads     []loadPlan
+	stores    storeConfigs
 	turn      *table.Turn // of the commits of this process
 	warehouse string      // a folder, or a URI
 	folder    string      // on this host: the warehouse, or .lake beside the job file where that is remote
@@ -119,6 +120,7 @@ func (a *app) resolve(job *jobs.Job, p *problems) *resolved {
 		}
 	}
 	r.resolveRules(p)
+	r.stores = resolveStorage(job, p)
 	resolveCatalog(job, r.warehouse, p)
 	r.source = resolveSource(job, p)
 	r.resolveKeys(p)

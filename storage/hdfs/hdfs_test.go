@@ -36,7 +36,7 @@ func environment(values map[string]string) Environment {
 
 func open(t *testing.T, values map[string]string) *FS {
 	t.Helper()
-	files, err := Open(environment(values))
+	files, err := Open(Config{}, environment(values))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, files.Close()) })
 	return files
