@@ -45,6 +45,7 @@ type forms struct {
 	starts      map[string]string // the DATE at which a DATE's part begins, in days
 
 	functions map[string]string // by GoogleSQL's name
+	refuses   map[string]string // functions that the engine has, and answers wrongly: why
 }
 
 // sparkForms are Spark SQL's with spark.sql.ansi.enabled, which Print makes sure of.

@@ -29,6 +29,10 @@ func newPrinter(d schemas.Dialect) (*printer, error) {
 		p.f = duckForms()
 	case schemas.Spark:
 		p.f = sparkForms()
+	case schemas.Hive:
+		p.f = hiveForms()
+	case schemas.Flink:
+		p.f = flinkForms()
 	default:
 		return nil, fmt.Errorf("no SQL is written for %q", d)
 	}

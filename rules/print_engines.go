@@ -16,6 +16,9 @@ func made(format string, args ...any) (string, int, bool) {
 // form fills a form of the engine, or says that there is none for n.
 func (p *printer) form(name string, n node, args ...any) string {
 	format, ok := p.f.functions[name]
+	if why := p.f.refuses[name]; why != "" {
+		return p.refuse(n, why)
+	}
 	if !ok {
 		return p.refuse(n, "has nothing like "+name)
 	}
