@@ -38,15 +38,17 @@ func commits(ctx context.Context, o *options) (err error) {
 		}
 	}()
 	lake := exec.CommandContext(ctx, o.lake, "ingest", "--follow", "--log-level", "debug", "--log-format", "json", job)
-	said, write := io.Pipe()
-	lake.Stdout, lake.Stderr = io.Discard, write
+	said, err := lake.StderrPipe()
+	if err != nil {
+		return err
+	}
 	if err := lake.Start(); err != nil {
 		return err
 	}
 	took, failed := readCommits(said, o.commits)
-	go func() { _, _ = io.Copy(io.Discard, said) }() // ends with write
-	err = errors.Join(failed, lake.Process.Signal(syscall.SIGTERM), lake.Wait(), write.Close())
-	if err != nil {
+	err = errors.Join(failed, lake.Process.Signal(syscall.SIGTERM))
+	_, _ = io.Copy(io.Discard, said) // until its end
+	if err := errors.Join(err, lake.Wait()); err != nil {
 		return err
 	}
 	fmt.Printf("%d commits one after another, %d records a second, three rules, compaction and expiry beside them:\n| commits | median ms | p99 ms |\n|--:|--:|--:|\n", len(took), o.rate)
