@@ -40,7 +40,6 @@ type forms struct {
 	unit        int64             // µs that the engine's timestamps can be made of
 	timestamp   string            // a TIMESTAMP literal
 	wall        string            // a DATETIME literal
-	clock       string            // a TIME literal; "": the engine has no TIME
 	parts       map[string]string // of a DATE
 	starts      map[string]string // the DATE at which a DATE's part begins, in days
 
