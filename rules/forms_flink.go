@@ -38,7 +38,9 @@ func flinkForms() *forms {
 			"UPPER": "UPPER(%s)", "LOWER": "LOWER(%s)", "STARTS_WITH": "STARTSWITH(%s, %s)", "ENDS_WITH": "ENDSWITH(%s, %s)",
 			"STRPOS": "CAST(CASE WHEN %[2]s = '' AND %[1]s IS NOT NULL THEN 1 ELSE POSITION(%[2]s IN %[1]s) END AS BIGINT)", "REPLACE": "CASE WHEN %[2]s = '' AND %[3]s IS NOT NULL THEN %[1]s ELSE REPLACE(%[1]s, %[2]s, %[3]s) END",
 			"LENGTH": "CAST(CHAR_LENGTH(%s) AS BIGINT)", "SUBSTR": "SUBSTRING(%s, CAST(%s AS INT))", "SUBSTR3": "SUBSTRING(%s, CAST(%s AS INT), CAST(%s AS INT))", "CONCAT": "CONCAT(%s)",
-			"ABS": "ABS(%s)", "ROUND": "ROUND(%s, 0)", "FLOOR": "FLOOR(%s)", "CEIL": "CEIL(%s)", "SIGN": "SIGN(%s)", "DIV": "(%s / %s)", "MOD": "MOD(%s, %s)",
+			"ABS": "ABS(%s)", "ROUND": "ROUND(%s, 0)",
+			"ROUND of FLOAT64": "(CASE WHEN ABS(%[1]s) < 4.503599627370496e15 THEN ROUND(%[1]s, 0) ELSE %[1]s END)", // it fails for infinity
+			"FLOOR":            "FLOOR(%s)", "CEIL": "CEIL(%s)", "SIGN": "SIGN(%s)", "DIV": "(%s / %s)", "MOD": "MOD(%s, %s)",
 			"ROUND2": "ROUND(%s, %d)", "REPLACE_PATTERN": "REGEXP_REPLACE(%s, %s, '')", "MATCHES": "REGEXP(%s, %s)",
 			"ARRAY_LENGTH": "CAST(CARDINALITY(%s) AS BIGINT)", "ENTRY": "%s[%s]",
 			"PAD": "LPAD(%s, %d, '0')", "MAKE_DATE": "CAST(LPAD(CAST(%s AS STRING), 4, '0') || '-' || LPAD(CAST(%s AS STRING), 2, '0') || '-' || LPAD(CAST(%s AS STRING), 2, '0') AS DATE)",
