@@ -22,7 +22,7 @@ func flinkForms() *forms {
 		days: days, ofDays: "CAST(TIMESTAMPADD(DAY, CAST(%s AS INT), DATE '1970-01-01') AS DATE)",
 		ofDatetime: micros, datetime: "",
 		modulo: "MOD(MOD(%[1]s, %[2]s) + %[2]s, %[2]s)", quotient: "(%s / %s)", unit: 1000,
-		timestamp: "CAST(TIMESTAMP '%.19s' AS TIMESTAMP_LTZ(6))", wall: "TIMESTAMP '%s'",
+		timestamp: "CAST(TIMESTAMP '%s' AS TIMESTAMP_LTZ(6))", wall: "TIMESTAMP '%s'",
 		parts: map[string]string{
 			"YEAR": "EXTRACT(YEAR FROM %s)", "QUARTER": "EXTRACT(QUARTER FROM %s)", "MONTH": "EXTRACT(MONTH FROM %s)", "DAY": "EXTRACT(DAY FROM %s)", "DAYOFWEEK": "EXTRACT(DOW FROM %s)",
 			"DAYOFYEAR": "EXTRACT(DOY FROM %s)", "ISOWEEK": "EXTRACT(WEEK FROM %s)", "ISOYEAR": "EXTRACT(ISOYEAR FROM %s)", "WEEK": "((EXTRACT(DOY FROM %[1]s) + 7 - EXTRACT(DOW FROM %[1]s)) / 7)",
@@ -33,11 +33,14 @@ func flinkForms() *forms {
 			"MONTH":   "(CAST(TIMESTAMPDIFF(DAY, DATE '1970-01-01', %[1]s) AS BIGINT) - EXTRACT(DAY FROM %[1]s) + 1)",
 			"YEAR":    "(CAST(TIMESTAMPDIFF(DAY, DATE '1970-01-01', %[1]s) AS BIGINT) - EXTRACT(DOY FROM %[1]s) + 1)",
 		},
+		refuses: map[string]string{"MAX of BYTES": "has no MIN and MAX of BYTES"},
 		functions: map[string]string{
 			"UPPER": "UPPER(%s)", "LOWER": "LOWER(%s)", "STARTS_WITH": "STARTSWITH(%s, %s)", "ENDS_WITH": "ENDSWITH(%s, %s)",
 			"STRPOS": "CAST(CASE WHEN %[2]s = '' AND %[1]s IS NOT NULL THEN 1 ELSE POSITION(%[2]s IN %[1]s) END AS BIGINT)", "REPLACE": "CASE WHEN %[2]s = '' AND %[3]s IS NOT NULL THEN %[1]s ELSE REPLACE(%[1]s, %[2]s, %[3]s) END",
 			"LENGTH": "CAST(CHAR_LENGTH(%s) AS BIGINT)", "SUBSTR": "SUBSTRING(%s, CAST(%s AS INT))", "SUBSTR3": "SUBSTRING(%s, CAST(%s AS INT), CAST(%s AS INT))", "CONCAT": "CONCAT(%s)",
-			"ABS": "ABS(%s)", "ROUND": "ROUND(%s, 0)", "FLOOR": "FLOOR(%s)", "CEIL": "CEIL(%s)", "SIGN": "SIGN(%s)", "DIV": "(%s / %s)", "MOD": "MOD(%s, %s)",
+			"ABS": "ABS(%s)", "ROUND": "ROUND(%s, 0)",
+			"ROUND of FLOAT64": "(CASE WHEN ABS(%[1]s) < 4.503599627370496e15 THEN ROUND(%[1]s, 0) ELSE %[1]s END)", // it fails for infinity
+			"FLOOR":            "FLOOR(%s)", "CEIL": "CEIL(%s)", "SIGN": "SIGN(%s)", "DIV": "(%s / %s)", "MOD": "MOD(%s, %s)",
 			"ROUND2": "ROUND(%s, %d)", "REPLACE_PATTERN": "REGEXP_REPLACE(%s, %s, '')", "MATCHES": "REGEXP(%s, %s)",
 			"ARRAY_LENGTH": "CAST(CARDINALITY(%s) AS BIGINT)", "ENTRY": "%s[%s]",
 			"PAD": "LPAD(%s, %d, '0')", "MAKE_DATE": "CAST(LPAD(CAST(%s AS STRING), 4, '0') || '-' || LPAD(CAST(%s AS STRING), 2, '0') || '-' || LPAD(CAST(%s AS STRING), 2, '0') AS DATE)",

@@ -15,7 +15,7 @@ func hiveForms() *forms {
 		days: "CAST(datediff(%s, DATE '1970-01-01') AS BIGINT)", ofDays: "date_add(DATE '1970-01-01', CAST(%s AS INT))",
 		ofDatetime: micros, datetime: ofMicros,
 		modulo: "pmod(%s, %s)", quotient: "(%s DIV %s)", unit: 1,
-		timestamp: "CAST('%.19s' AS TIMESTAMP)", wall: "CAST('%s' AS TIMESTAMP)",
+		timestamp: "CAST('%s' AS TIMESTAMP)", wall: "CAST('%s' AS TIMESTAMP)",
 		parts: map[string]string{
 			"YEAR": "year(%s)", "QUARTER": "quarter(%s)", "MONTH": "month(%s)", "DAY": "day(%s)", "DAYOFWEEK": "dayofweek(%s)",
 			"DAYOFYEAR": "(datediff(%[1]s, trunc(%[1]s, 'YEAR')) + 1)", "ISOWEEK": "weekofyear(%s)",
