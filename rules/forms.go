@@ -40,11 +40,11 @@ type forms struct {
 	unit        int64             // µs that the engine's timestamps can be made of
 	timestamp   string            // a TIMESTAMP literal
 	wall        string            // a DATETIME literal
-	clock       string            // a TIME literal; "": the engine has no TIME
 	parts       map[string]string // of a DATE
 	starts      map[string]string // the DATE at which a DATE's part begins, in days
 
 	functions map[string]string // by GoogleSQL's name
+	refuses   map[string]string // functions that the engine has, and answers wrongly: why
 }
 
 // sparkForms are Spark SQL's with spark.sql.ansi.enabled, which Print makes sure of.
@@ -60,7 +60,7 @@ func sparkForms() *forms {
 		ofDatetime: "(CAST(unix_date(CAST(%[1]s AS DATE)) AS BIGINT) * 86400000000L + hour(%[1]s) * 3600000000L + minute(%[1]s) * 60000000L + CAST(extract(SECOND FROM %[1]s) * 1000000 AS BIGINT))",
 		datetime:   "(TIMESTAMP_NTZ '1970-01-01 00:00:00' + make_dt_interval(0, 0, 0, CAST(CAST(%s AS DECIMAL(18, 0)) * 0.000001BD AS DECIMAL(18, 6))))",
 		modulo:     "pmod(%s, %s)", quotient: "(%s div %s)", unit: 1,
-		timestamp: "TIMESTAMP_LTZ '%s:00'", wall: "TIMESTAMP_NTZ '%s'",
+		timestamp: "TIMESTAMP_LTZ '%s+00:00'", wall: "TIMESTAMP_NTZ '%s'",
 		parts: map[string]string{
 			"YEAR": "year(%s)", "QUARTER": "quarter(%s)", "MONTH": "month(%s)", "DAY": "day(%s)", "DAYOFWEEK": "dayofweek(%s)", "DAYOFYEAR": "dayofyear(%s)",
 			"ISOWEEK": "weekofyear(%s)", "ISOYEAR": "extract(YEAROFWEEK FROM %s)", "WEEK": "((dayofyear(%[1]s) + 7 - dayofweek(%[1]s)) div 7)",

@@ -29,6 +29,10 @@ func newPrinter(d schemas.Dialect) (*printer, error) {
 		p.f = duckForms()
 	case schemas.Spark:
 		p.f = sparkForms()
+	case schemas.Hive:
+		p.f = hiveForms()
+	case schemas.Flink:
+		p.f = flinkForms()
 	default:
 		return nil, fmt.Errorf("no SQL is written for %q", d)
 	}
@@ -178,7 +182,7 @@ func (p *printer) constant(l *literal) string {
 	case schemas.Date:
 		return "DATE '" + dateText(l.v.ints[0]) + "'"
 	case schemas.Timestamp:
-		return fmt.Sprintf(p.f.timestamp, timestampText(l.v.ints[0]))
+		return fmt.Sprintf(p.f.timestamp, datetimeText(l.v.ints[0]))
 	case schemas.Datetime:
 		return fmt.Sprintf(p.f.wall, datetimeText(l.v.ints[0]))
 	case schemas.Time:
@@ -283,6 +287,9 @@ func (a *aggregate) write(p *printer) (string, int) {
 	case Avg:
 		return p.average(a, arg), levelPrimary
 	default:
+		if kind == schemas.Bytes && p.f.refuses["MAX of BYTES"] != "" {
+			return p.refuse(a, p.f.refuses["MAX of BYTES"]), levelPrimary
+		}
 		name := map[AggFunc]string{Min: "MIN", Max: "MAX"}[a.fn]
 		if kind == schemas.Float64 && mayBeNaN(a.arg) && (a.fn == Min || p.f.minNaN) {
 			return fmt.Sprintf("(CASE WHEN %s THEN %s ELSE %s(%s) END)", p.form("BOOL_OR", a, fmt.Sprintf(p.f.isNaN, arg)), p.float(nanFloat), name, arg), levelPrimary

@@ -41,7 +41,7 @@ func (p *printer) cast(c *call) (string, int, bool) {
 	case from == schemas.Int64 && to == schemas.Bool:
 		return made("(%s <> 0)", p.primary(x))
 	case from == schemas.Float64 && to == schemas.Int64:
-		whole := p.form("ROUND", c, text)
+		whole := p.whole(c, text)
 		return made("(CASE WHEN %[1]s >= %[2]s AND %[1]s < %[3]s THEN CAST(%[1]s AS BIGINT) WHEN %[4]s IS NOT NULL THEN %[5]s END)",
 			whole, p.float(-1<<63), p.float(1<<63), p.primary(x), wrong)
 	case from == schemas.Decimal && to == schemas.Int64:

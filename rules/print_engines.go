@@ -16,6 +16,9 @@ func made(format string, args ...any) (string, int, bool) {
 // form fills a form of the engine, or says that there is none for n.
 func (p *printer) form(name string, n node, args ...any) string {
 	format, ok := p.f.functions[name]
+	if why := p.f.refuses[name]; why != "" {
+		return p.refuse(n, why)
+	}
 	if !ok {
 		return p.refuse(n, "has nothing like "+name)
 	}
@@ -378,7 +381,18 @@ func (p *printer) rounded(c *call) (string, int, bool) {
 	if name != "ROUND" && p.f.roundsFloor { // beyond 53 bits a number is whole
 		return made("(CASE WHEN abs(%[1]s) < %[3]s THEN CAST(%[2]s AS DOUBLE) ELSE %[1]s END)", p.primary(a[0]), p.form(name, c, x), p.float(1<<53))
 	}
+	if name == "ROUND" {
+		return made("%s", p.whole(c, x))
+	}
 	return made("%s", p.form(name, c, x))
+}
+
+// whole is ROUND of a FLOAT64 to no digits.
+func (p *printer) whole(n node, text string) string {
+	if form, ok := p.f.functions["ROUND of FLOAT64"]; ok {
+		return fmt.Sprintf(form, text)
+	}
+	return p.form("ROUND", n, text)
 }
 
 // roundedFloat is ROUND of a FLOAT64 by way of a power of ten, as lake computes it.
@@ -390,7 +404,7 @@ func (p *printer) roundedFloat(c *call) (string, int, bool) {
 	x, digits := p.primary(c.args[0]), lit.v.ints[0]
 	switch {
 	case digits == 0:
-		return made("%s", p.form("ROUND", c, x))
+		return made("%s", p.whole(c, x))
 	case digits > 300:
 		return x, levelPrimary, true
 	case digits < -22 || digits > 22:
@@ -398,7 +412,7 @@ func (p *printer) roundedFloat(c *call) (string, int, bool) {
 	}
 	power := p.float(powersOfTen[max(digits, -digits)])
 	if digits < 0 {
-		return made("(%s * %s)", p.form("ROUND", c, x+" / "+power), power)
+		return made("(%s * %s)", p.whole(c, x+" / "+power), power)
 	}
-	return made("(CASE WHEN abs(%[1]s * %[2]s) < %[4]s THEN %[3]s / %[2]s ELSE %[1]s END)", x, power, p.form("ROUND", c, x+" * "+power), p.float(1<<52))
+	return made("(CASE WHEN abs(%[1]s * %[2]s) < %[4]s THEN %[3]s / %[2]s ELSE %[1]s END)", x, power, p.whole(c, x+" * "+power), p.float(1<<52))
 }

@@ -50,7 +50,7 @@ func (p *printer) substr(c *call) (string, int, bool) {
 	if len(c.args) == 2 {
 		return made("%s", p.form("SUBSTR", c, text, from))
 	}
-	length := p.bare(c.args[2])
+	length := ""
 	if lit, ok := c.args[2].(*literal); ok && !lit.isNull() && lit.v.ints[0] >= 0 {
 		length = p.integer(min(lit.v.ints[0], maxInt))
 	} else {

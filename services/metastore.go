@@ -27,6 +27,7 @@ type Metastore struct {
 	server
 	java string
 	dist string // folder of the installed jars
+	kdc  *KDC   // nil: without Kerberos
 }
 
 // StartMetastore starts a metastore and waits until it answers.
@@ -50,7 +51,7 @@ func startMetastore(ctx context.Context, o Options) (*Metastore, error) {
 	}
 	return attempts("metastore", o, func(h home) (*Metastore, error) {
 		stop := asked(syscall.SIGTERM, 30*time.Second)
-		m := &Metastore{java: java, dist: dist, server: server{name: "the Hive Metastore", home: h, stop: stop, end: h.killedIfTemporary(stop)}}
+		m := &Metastore{java: java, dist: dist, kdc: o.KDC, server: server{name: "the Hive Metastore", home: h, stop: stop, end: h.killedIfTemporary(stop)}}
 		m.run = m.metastore
 		return m, m.first(ctx, o.Settings)
 	})
@@ -118,8 +119,12 @@ func (m *Metastore) first(ctx context.Context, settings map[string]string) error
 		// Alters that race deadlock in Derby: the loser tries again soon, not in 2 s.
 		"metastore.hmshandler.retry.interval": "100ms",
 	}
+	maps.Copy(all, m.kdc.metastore())
 	maps.Copy(all, settings)
 	if err := writeHadoopXML(m.file("conf/metastore-site.xml"), all); err != nil {
+		return err
+	}
+	if err := writeHadoopXML(m.file("conf/core-site.xml"), m.kdc.core()); err != nil {
 		return err
 	}
 	making, cancel := context.WithTimeout(ctx, startLimit)
@@ -145,6 +150,7 @@ func (m *Metastore) env() []string { return []string{"METASTORE_HOME=" + m.dist}
 
 func (m *Metastore) args(class string, more ...string) []string {
 	args := append([]string{m.java, "-Xmx384m"}, smallJVM...)
+	args = append(args, m.kdc.jvm()...)
 	args = append(args, "-Dlog4j.configurationFile="+m.file("conf/log4j2.properties"), "-Djava.net.preferIPv4Stack=true",
 		"-Dderby.stream.error.file="+m.file("derby.log"), "-Dderby.locks.deadlockTimeout=1", "-Dderby.locks.waitTimeout=5",
 		"-cp", strings.Join([]string{m.file("conf"), filepath.Join(m.dist, "lib", "*"), filepath.Join(m.dist, "hadoop", "*")}, ":"),

@@ -59,3 +59,13 @@ func (d *duck) ask(ctx context.Context, query string, out schemas.Schema) (all [
 	}
 	return all, nil
 }
+
+func TestDuckDB(t *testing.T) {
+	e := startDuckDB(t)
+	fails(t, e)
+	compared := 0
+	for _, seed := range seeds(t, 8) {
+		compared += agree(t, e, seed, 60)
+	}
+	t.Logf("%d queries compared", compared)
+}

@@ -15,7 +15,7 @@ const (
 	double
 	numeric
 	text
-	bytes
+	binary
 	date
 	timestamp
 	datetime
@@ -50,7 +50,7 @@ type form struct {
 
 var columns = map[kind][]string{
 	boolean: {"b", "b", "b"}, integer: {"i", "j", "small", "k", "ARRAY_LENGTH(tags)"}, double: {"f", "f32", "gps.lat"}, numeric: {"n", "m"},
-	text: {"s", "u", "gps.place", "tags[SAFE_OFFSET(0)]", "tags[SAFE_ORDINAL(2)]", "props['plan']"}, bytes: {"raw"}, date: {"d"}, timestamp: {"ts", "seen"}, datetime: {"dt"},
+	text: {"s", "u", "gps.place", "tags[SAFE_OFFSET(0)]", "tags[SAFE_ORDINAL(2)]", "props['plan']"}, binary: {"raw"}, date: {"d"}, timestamp: {"ts", "seen"}, datetime: {"dt"},
 }
 
 var literals = map[kind][]string{
@@ -58,7 +58,7 @@ var literals = map[kind][]string{
 	double:  {"0.0", "-0.0", "1.5", "-2.5", "0.1", "1e15", "CAST('NaN' AS FLOAT64)", "CAST('inf' AS FLOAT64)", "CAST('-inf' AS FLOAT64)", "CAST(NULL AS FLOAT64)"},
 	numeric: {"NUMERIC '0'", "NUMERIC '1.5'", "NUMERIC '-0.000000001'", "NUMERIC '12.5'", "CAST(NULL AS NUMERIC)"},
 	text:    {"''", "'a'", "'abc'", "'Interaction'", `'it\'s'`, `'a\\b'`, "'日本語'", "'ü'", "'12'", "' '", "'a\\nb'", "'${x}'", "CAST(NULL AS STRING)"},
-	bytes:   {`b''`, `b'\x01\x02'`, `b'abc'`}, date: {"DATE '2021-11-30'", "DATE '1969-12-31'", "CAST(NULL AS DATE)"},
+	binary:  {`b''`, `b'\x01\x02'`, `b'abc'`}, date: {"DATE '2021-11-30'", "DATE '1969-12-31'", "CAST(NULL AS DATE)"},
 	timestamp: {"TIMESTAMP '2021-11-30 00:00:00+05:30'", "TIMESTAMP '1969-12-31 23:59:59.5Z'", "TIMESTAMP '2021-03-14 10:00:00Z'", "CAST(NULL AS TIMESTAMP)"},
 	datetime:  {"CAST('2021-11-30 12:00:00' AS DATETIME)", "CAST('1969-12-31 23:59:59.5' AS DATETIME)"},
 }
@@ -74,7 +74,7 @@ func forms() map[kind][]form {
 	add := func(k kind, fails bool, format string, parts ...kind) {
 		out[k] = append(out[k], form{format, parts, fails})
 	}
-	for _, k := range []kind{integer, double, numeric, text, bytes, date, timestamp, datetime} {
+	for _, k := range []kind{integer, double, numeric, text, binary, date, timestamp, datetime} {
 		for _, op := range []string{"=", "!=", "<", "<=", ">", ">="} {
 			add(boolean, false, "(%s "+op+" %s)", k, k)
 		}
@@ -307,7 +307,7 @@ func (m *maker) query() query {
 	}
 	q.grouped = true
 	for range m.r.IntN(3) {
-		k := pick(m.r, []kind{integer, text, double, date, boolean, numeric, bytes, timestamp})
+		k := pick(m.r, []kind{integer, text, double, date, boolean, numeric, binary, timestamp})
 		q.keys = append(q.keys, m.groupKey(k))
 	}
 	switch m.r.IntN(4) {
@@ -349,7 +349,7 @@ func isColumn(e *expr) bool {
 }
 
 func (m *maker) aggregate() *expr {
-	k := pick(m.r, []kind{integer, double, numeric, text, bytes, date, timestamp, boolean})
+	k := pick(m.r, []kind{integer, double, numeric, text, binary, date, timestamp, boolean})
 	number := pick(m.r, []kind{integer, double, numeric})
 	switch m.r.IntN(9) {
 	case 0:

@@ -39,6 +39,12 @@ func Metastore(t testing.TB, o services.Options) *services.Metastore {
 	return one(t, "the Hive Metastore", o, services.StartMetastore)
 }
 
+// KDC starts a Kerberos server for the test and stops it at the test's end.
+func KDC(t testing.TB) *services.KDC {
+	t.Helper()
+	return one(t, "the KDC", services.Options{}, services.StartKDC)
+}
+
 // GCS starts an emulator of Google Cloud Storage for the test.
 func GCS(t testing.TB, o services.Options) *services.GCS {
 	t.Helper()
