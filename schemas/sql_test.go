@@ -35,9 +35,28 @@ func TestTypeSQL(t *testing.T) {
 	}
 }
 
+func TestTypeSQLOfEngines(t *testing.T) {
+	for text, want := range map[string][3]string{
+		"int32":                           {"INT", "INT", "INT"},
+		"timestamp":                       {"TIMESTAMP", "TIMESTAMP", "TIMESTAMP_LTZ(6)"},
+		"datetime":                        {"TIMESTAMP", "TIMESTAMP_NTZ", "TIMESTAMP(6)"},
+		"bytes":                           {"BINARY", "BINARY", "BYTES"},
+		"decimal(10,2)":                   {"DECIMAL(10, 2)", "DECIMAL(10, 2)", "DECIMAL(10, 2)"},
+		"list<struct<a: int64, b: date>>": {"ARRAY<STRUCT<`a`: BIGINT, `b`: DATE>>", "ARRAY<STRUCT<`a`: BIGINT, `b`: DATE>>", "ARRAY<ROW<`a` BIGINT, `b` DATE>>"},
+		"map<string, float64>":            {"MAP<STRING, DOUBLE>", "MAP<STRING, DOUBLE>", "MAP<STRING, DOUBLE>"},
+	} {
+		typ, err := ParseType(text)
+		require.NoError(t, err)
+		require.Equal(t, want, [3]string{typ.SQL(Hive), typ.SQL(Spark), typ.SQL(Flink)}, text)
+	}
+}
+
 func TestQuoting(t *testing.T) {
 	require.Equal(t, `"a ""b"" \"`, DuckDB.Quote(`a "b" \`))
 	require.Equal(t, "`a \\`b\\` \\\\`", BigQuery.Quote("a `b` \\"))
 	require.Equal(t, `'it''s \n'`, DuckDB.Literal(`it's \n`))
 	require.Equal(t, `'it\'s \\ \x0a ä'`, BigQuery.Literal("it's \\ \n ä"))
+	require.Equal(t, "`a ``b`` \\`", Spark.Quote("a `b` \\"))
+	require.Equal(t, `'it\'s \\ \u000a \u0024{x} ä'`, Hive.Literal("it's \\ \n ${x} ä"))
+	require.Equal(t, `'it''s \n'`, Flink.Literal(`it's \n`))
 }
