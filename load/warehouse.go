@@ -67,8 +67,8 @@ type Warehouse interface {
 	// incarnation. It fails with ErrTargetSchema where the target has other types.
 	Prepare(ctx context.Context, t Table) (incarnation string, err error)
 	// Held tells what the target has of the partitions, all in few requests. One that
-	// it has no rows of may be left out.
-	Held(ctx context.Context, partitions []string) (map[string]Held, error)
+	// it has no rows of may be left out. It changes nothing, and needs no Prepare.
+	Held(ctx context.Context, t Table, partitions []string) (map[string]Held, error)
 	// Replace makes the partition's rows those of its files, whole or not at all, and
 	// tells what is there then. A load with an ID that the target has already done
 	// is not done again. It fails, with the rows as they were, where the number of
@@ -77,13 +77,4 @@ type Warehouse interface {
 	// Digest has the target count and sum its rows by partition, in its own SQL (see Digest).
 	Digest(ctx context.Context, t Table, partitions []string) (map[string]Digest, error)
 	Close() error
-}
-
-// Digest is what two copies of a partition's rows are compared by. It does not
-// depend on their order.
-type Digest struct {
-	Rows int64
-	// High and Low are sums over the rows of the first and the next 32 bits of the
-	// MD5 of the row's text (RowText), as unsigned numbers.
-	High, Low int64
 }

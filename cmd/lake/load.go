@@ -111,14 +111,32 @@ func (a *app) loadOne(ctx context.Context, r *resolved, t *table.Table, l loadPl
 	if err != nil {
 		return result, err
 	}
-	loaded, err := w.Loaded(ctx)
+	parts, err := load.Partitions(files, r.dateColumn() != "")
 	if err != nil {
 		return result, err
 	}
-	steps := load.Plan(files, loaded)
 	if l.rule != "" {
-		return a.loadRule(ctx, r, t, l, w, steps, loaded, dryRun)
+		return a.loadRule(ctx, r, t, l, w, parts, dryRun)
 	}
+	target := load.Table{Schema: t.Schema(), DateColumn: r.dateColumn()}
+	var incarnation string
+	if dryRun {
+		incarnation, err = w.Inspect(ctx)
+	} else {
+		incarnation, err = w.Prepare(ctx, target)
+	}
+	if err != nil {
+		return result, err
+	}
+	names := make([]string, len(parts))
+	for i, p := range parts {
+		names[i] = p.Name
+	}
+	held, err := w.Held(ctx, target, names)
+	if err != nil {
+		return result, err
+	}
+	steps := load.Plan(l.name, incarnation, parts, held)
 	if dryRun {
 		result = load.Result{Target: l.name}
 		for _, s := range steps {
@@ -132,10 +150,6 @@ func (a *app) loadOne(ctx context.Context, r *resolved, t *table.Table, l loadPl
 			a.log.Info("would load", "target", l.name, "partition", s.Name, "rows", s.Rows, "bytes", s.Bytes, "files", len(s.Files))
 		}
 		return result, nil
-	}
-	schema := t.Schema()
-	if err := w.Prepare(ctx, schema, r.dateColumn()); err != nil {
-		return result, err
 	}
 	result, err = load.Run(ctx, w, steps, func(s load.Step, took time.Duration) {
 		a.log.Debug("loaded", "target", l.name, "partition", s.Name, "rows", s.Rows, "took", took.Round(time.Millisecond))

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -21,17 +19,25 @@ import (
 
 // loadRule brings a rule's answers over all of the table to a target, which it
 // replaces as a whole. The same files and the same query are the same answers.
-func (a *app) loadRule(ctx context.Context, r *resolved, t *table.Table, l loadPlan, w load.Warehouse, steps []load.Step, loaded map[string]load.Loaded, dryRun bool) (load.Result, error) {
+func (a *app) loadRule(ctx context.Context, r *resolved, t *table.Table, l loadPlan, w load.Warehouse, parts []load.Partition, dryRun bool) (load.Result, error) {
 	i := slices.IndexFunc(r.rules, func(rule tally.Rule) bool { return rule.Name == l.rule })
 	rule := r.rules[i]
-	h := sha256.New()
-	fmt.Fprintf(h, "%s\n", rule.Plan)
-	for _, s := range steps {
-		fmt.Fprintf(h, "%s\n", s.Fingerprint)
+	of := []string{rule.Plan.String()}
+	for _, p := range parts {
+		of = append(of, p.Fingerprint)
 	}
-	p := load.Partition{Name: load.All, Fingerprint: hex.EncodeToString(h.Sum(nil)[:16])}
+	p := load.Partition{Name: load.All, Fingerprint: load.Fingerprint(of...)}
+	target := load.Table{Schema: rule.Plan.OutputSchema()}
 	result := load.Result{Target: l.name}
-	if loaded[load.All].Fingerprint == p.Fingerprint {
+	incarnation, err := w.Inspect(ctx)
+	if err != nil {
+		return result, err
+	}
+	held, err := w.Held(ctx, target, []string{load.All})
+	if err != nil {
+		return result, err
+	}
+	if load.Plan(l.name, incarnation, []load.Partition{p}, held)[0].Current {
 		result.Current = 1
 		return result, nil
 	}
@@ -55,12 +61,12 @@ func (a *app) loadRule(ctx context.Context, r *resolved, t *table.Table, l loadP
 		if err := writeParquet(file, answers[0].Rows); err != nil {
 			return result, fmt.Errorf("write the answers: %w", err)
 		}
-		p.Files = []string{file}
+		p.Files = []load.File{{URI: file, Rows: p.Rows}}
 	}
-	if err := w.Prepare(ctx, rule.Plan.OutputSchema(), ""); err != nil {
+	if incarnation, err = w.Prepare(ctx, target); err != nil {
 		return result, err
 	}
-	result, err = load.Run(ctx, w, []load.Step{{Partition: p}}, func(load.Step, time.Duration) {})
+	result, err = load.Run(ctx, w, load.Plan(l.name, incarnation, []load.Partition{p}, nil), func(load.Step, time.Duration) {})
 	result.Target = l.name
 	return result, err
 }

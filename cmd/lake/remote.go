@@ -26,29 +26,29 @@ type localCopies struct {
 const copying = 4
 
 // Replace implements load.Warehouse.
-func (l localCopies) Replace(ctx context.Context, p load.Partition) (n int64, err error) {
+func (l localCopies) Replace(ctx context.Context, p load.Load) (held load.Held, err error) {
 	if err := os.MkdirAll(l.dir, 0o755); err != nil {
-		return 0, err
+		return held, err
 	}
 	folder, err := os.MkdirTemp(l.dir, "load-")
 	if err != nil {
-		return 0, err
+		return held, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
 	local := p
-	local.Files = make([]string, len(p.Files))
+	local.Files = make([]load.File, len(p.Files))
 	g, copies := errgroup.WithContext(ctx)
 	g.SetLimit(copying)
-	for i, uri := range p.Files {
-		if !storage.IsRemote(uri) { // a rule's answers
-			local.Files[i] = uri
+	for i, f := range p.Files {
+		local.Files[i] = f
+		if !storage.IsRemote(f.URI) { // a rule's answers
 			continue
 		}
-		local.Files[i] = filepath.Join(folder, fmt.Sprintf("%05d.parquet", i))
-		g.Go(func() error { return l.copy(copies, local.Files[i], uri) })
+		local.Files[i].URI = filepath.Join(folder, fmt.Sprintf("%05d.parquet", i))
+		g.Go(func() error { return l.copy(copies, local.Files[i].URI, f.URI) })
 	}
 	if err := g.Wait(); err != nil {
-		return 0, err
+		return held, err
 	}
 	return l.Warehouse.Replace(ctx, local)
 }

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/duckdb/duckdb-go/v2"
 
@@ -18,8 +17,8 @@ import (
 	"lake/schemas"
 )
 
-// ledger is the table that says what is loaded; it lies beside the target.
-const ledger = "lake_loads"
+// loads is the table of the loads that the target tables have.
+const loads = "lake_loads"
 
 // Available says whether this binary has DuckDB.
 const Available = true
@@ -31,9 +30,9 @@ var ErrLocked = errors.New("another process has the database open")
 type Warehouse struct {
 	db      *sql.DB
 	path    string
-	target  string // as the job file has it
-	columns []string
-	date    string // the column that partitions it; "": none
+	target  string   // as the job file has it
+	columns []string // as Prepare was told
+	date    string   // the column that partitions it; "": none
 }
 
 // Open opens, or makes, the database for one target table. The caller closes it.
@@ -61,10 +60,6 @@ func Open(ctx context.Context, cfg Config, o Options) (*Warehouse, error) {
 	}
 	w := &Warehouse{db: sql.OpenDB(connector), path: path, target: cfg.Table}
 	w.db.SetMaxOpenConns(1)
-	_, err = w.db.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS `+ledger+` ("table" VARCHAR, "partition" VARCHAR, fingerprint VARCHAR, row_count BIGINT, loaded_at TIMESTAMP, PRIMARY KEY ("table", "partition"))`)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open the ledger in %s: %w", path, err), w.db.Close())
-	}
 	return w, nil
 }
 
@@ -93,89 +88,12 @@ func (w *Warehouse) quoted() string {
 	return strings.Join(parts, ".")
 }
 
-// Prepare implements load.Warehouse.
-func (w *Warehouse) Prepare(ctx context.Context, schema schemas.Schema, dateColumn string) error {
-	w.date, w.columns = dateColumn, schema.Names()
-	if namespace, _, ok := strings.Cut(w.target, "."); ok {
-		if _, err := w.db.ExecContext(ctx, "CREATE SCHEMA IF NOT EXISTS "+schemas.DuckDB.Quote(namespace)); err != nil {
-			return fmt.Errorf("make schema %s: %w", namespace, err)
-		}
-	}
-	columns := make([]string, len(schema.Fields))
-	for i, f := range schema.Fields {
-		columns[i] = schemas.DuckDB.Quote(f.Name) + " " + f.Type.SQL(schemas.DuckDB)
-	}
-	if _, err := w.db.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS "+w.quoted()+" ("+strings.Join(columns, ", ")+")"); err != nil {
-		return fmt.Errorf("make table %s: %w", w.target, err)
-	}
-	for _, c := range columns { // those that a newer schema has
-		if _, err := w.db.ExecContext(ctx, "ALTER TABLE "+w.quoted()+" ADD COLUMN IF NOT EXISTS "+c); err != nil {
-			return fmt.Errorf("add column %s to table %s: %w", c, w.target, err)
-		}
-	}
-	return nil
-}
-
-// Loaded implements load.Warehouse.
-func (w *Warehouse) Loaded(ctx context.Context) (map[string]load.Loaded, error) {
-	rows, err := w.db.QueryContext(ctx, `SELECT "partition", fingerprint, row_count, loaded_at FROM `+ledger+` WHERE "table" = ?`, w.target)
-	if err != nil {
-		return nil, fmt.Errorf("read the ledger of %s: %w", w.target, err)
-	}
-	defer rows.Close()
-	loaded := map[string]load.Loaded{}
-	for rows.Next() {
-		var name string
-		var l load.Loaded
-		if err := rows.Scan(&name, &l.Fingerprint, &l.Rows, &l.Time); err != nil {
-			return nil, fmt.Errorf("read the ledger of %s: %w", w.target, err)
-		}
-		loaded[name] = l
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("read the ledger of %s: %w", w.target, err)
-	}
-	return loaded, nil
-}
-
-// Replace implements load.Warehouse: rows and ledger change in one transaction.
-func (w *Warehouse) Replace(ctx context.Context, p load.Partition) (n int64, err error) {
-	tx, err := w.db.BeginTx(ctx, nil)
-	if err != nil {
-		return 0, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, ignoreDone(tx.Rollback()))
-		}
-	}()
-	where := ""
-	if p.Name != load.All {
-		where = fmt.Sprintf(" WHERE %s = DATE '%s'", schemas.DuckDB.Quote(w.date), p.Name)
-	}
-	if _, err := tx.ExecContext(ctx, "DELETE FROM "+w.quoted()+where); err != nil {
-		return 0, fmt.Errorf("clear it: %w", err)
-	}
-	if len(p.Files) > 0 {
-		if n, err = w.insert(ctx, tx, p.Files); err != nil {
-			return 0, err
-		}
-	}
-	if n != p.Rows {
-		return 0, fmt.Errorf("its files gave %d rows and the table says %d; nothing was changed", n, p.Rows)
-	}
-	if _, err := tx.ExecContext(ctx, `INSERT OR REPLACE INTO `+ledger+` VALUES (?, ?, ?, ?, ?)`, w.target, p.Name, p.Fingerprint, n, time.Now().UTC()); err != nil {
-		return 0, fmt.Errorf("note it in the ledger: %w", err)
-	}
-	return n, tx.Commit()
-}
-
 // insert reads exactly these files, never a glob: files that a rewrite replaced
 // still lie beside them. A column that an older file lacks is NULL.
-func (w *Warehouse) insert(ctx context.Context, tx *sql.Tx, files []string) (int64, error) {
+func (w *Warehouse) insert(ctx context.Context, tx *sql.Tx, files []load.File) (int64, error) {
 	paths := make([]string, len(files))
 	for i, f := range files {
-		paths[i] = schemas.DuckDB.Literal(strings.TrimPrefix(f, "file://"))
+		paths[i] = schemas.DuckDB.Literal(strings.TrimPrefix(f.URI, "file://"))
 	}
 	list := "[" + strings.Join(paths, ", ") + "]"
 	has, err := columnsOf(ctx, tx, list)

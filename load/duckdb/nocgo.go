@@ -7,7 +7,6 @@ import (
 	"errors"
 
 	"lake/load"
-	"lake/schemas"
 )
 
 // Available says whether this binary has DuckDB.
@@ -30,14 +29,26 @@ func Probe(context.Context, Config) (string, error) { return "", errWithout }
 // Close implements load.Warehouse.
 func (w *Warehouse) Close() error { return errWithout }
 
-// Prepare implements load.Warehouse.
-func (w *Warehouse) Prepare(context.Context, schemas.Schema, string) error { return errWithout }
+// Inspect implements load.Warehouse.
+func (w *Warehouse) Inspect(context.Context) (string, error) { return "", errWithout }
 
-// Loaded implements load.Warehouse.
-func (w *Warehouse) Loaded(context.Context) (map[string]load.Loaded, error) { return nil, errWithout }
+// Prepare implements load.Warehouse.
+func (w *Warehouse) Prepare(context.Context, load.Table) (string, error) { return "", errWithout }
+
+// Held implements load.Warehouse.
+func (w *Warehouse) Held(context.Context, load.Table, []string) (map[string]load.Held, error) {
+	return nil, errWithout
+}
 
 // Replace implements load.Warehouse.
-func (w *Warehouse) Replace(context.Context, load.Partition) (int64, error) { return 0, errWithout }
+func (w *Warehouse) Replace(context.Context, load.Load) (load.Held, error) {
+	return load.Held{}, errWithout
+}
+
+// Digest implements load.Warehouse.
+func (w *Warehouse) Digest(context.Context, load.Table, []string) (map[string]load.Digest, error) {
+	return nil, errWithout
+}
 
 // Query is for people to look at a database.
 func (w *Warehouse) Query(context.Context, string) ([]string, [][]string, error) {
