@@ -29,6 +29,13 @@ const (
 	Delivered    = "ingest.delivered"    // all deliveries are done, the offset hint is not
 )
 
+// The points of a load into Hive.
+const (
+	Copied  = "hive.copied"  // a file is copied, the partition still has the old ones
+	Placed  = "hive.placed"  // all are, and marked
+	Pointed = "hive.pointed" // the partition has the new files, nobody has looked
+)
+
 // Names are all points.
 func Names() []string {
 	return []string{Polled, ParquetBegun, Checkpointed, Built, Staged, Swapped, Sent, Ended, Delivered}

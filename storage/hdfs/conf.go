@@ -169,3 +169,8 @@ func size(text string) (int64, error) {
 	}
 	return n << shift, nil
 }
+
+// secure tells whether the cluster asks for Kerberos.
+func (c Conf) secure() bool {
+	return strings.EqualFold(c.get("hadoop.security.authentication"), "kerberos")
+}

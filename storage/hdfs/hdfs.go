@@ -18,6 +18,7 @@ import (
 	"github.com/colinmarc/hdfs/v2"
 	"github.com/colinmarc/hdfs/v2/hadoopconf"
 
+	"lake/kerberos"
 	"lake/storage"
 )
 
@@ -130,7 +131,7 @@ func (f *FS) options(addresses []string) (hdfs.ClientOptions, func(), error) {
 		o.User = name
 		return o, func() {}, err
 	}
-	client, err := kerberos(f.env)
+	client, err := kerberos.Login(f.env)
 	if err != nil {
 		return o, nil, fmt.Errorf("%w: %w", errCredentials, err)
 	}

@@ -1,4 +1,6 @@
-package hdfs
+// Package kerberos has the credentials of a process in Kerberos, for all that asks
+// servers for which it is needed.
+package kerberos
 
 import (
 	"errors"
@@ -13,15 +15,10 @@ import (
 	"github.com/jcmturner/gokrb5/v8/keytab"
 )
 
-// secure tells whether the cluster asks for Kerberos.
-func (c Conf) secure() bool {
-	return strings.EqualFold(c.get("hadoop.security.authentication"), "kerberos")
-}
-
-// kerberos is a client with credentials: of a keytab where the environment names
+// Login is a client with credentials: of a keytab where the environment names
 // one, else of the ticket cache that kinit made. The caller destroys it. The
 // files are read each time: a renewed ticket is taken at the next connection.
-func kerberos(env Environment) (*krb.Client, error) {
+func Login(env func(string) string) (*krb.Client, error) {
 	place := env("KRB5_CONFIG")
 	if place == "" {
 		place = "/etc/krb5.conf"
