@@ -13,7 +13,7 @@ import (
 
 // loadFiles is what lies in one load's folder.
 type loadFiles struct {
-	id     string
+	name   string
 	uris   []string
 	marked time.Time // when it was put in its place; zero where it was not
 	newest time.Time
@@ -21,14 +21,14 @@ type loadFiles struct {
 
 // clean removes files of earlier loads: of this partition, and once after Held
 // of all that it was asked for.
-func (w *Warehouse) clean(ctx context.Context, l load.Load) error {
-	live := map[string]string{}
-	under := w.partitionFolder(l.Name)
+func (w *Warehouse) clean(ctx context.Context, p placement) error {
+	live := map[string][]string{}
+	under := w.partitionFolder(p.Name)
 	if w.held != nil {
 		live, under = w.held, w.location()
 		w.held = nil
 	}
-	live[l.Name] = l.ID
+	live[p.Name] = []string{path.Base(p.folder)}
 	found := map[string]map[string]*loadFiles{} // by partition and folder
 	err := w.files.List(ctx, under, func(i storage.Info) error {
 		partition, folder, ok := w.belongs(i.URI)
@@ -40,7 +40,7 @@ func (w *Warehouse) clean(ctx context.Context, l load.Load) error {
 		}
 		f := found[partition][folder]
 		if f == nil {
-			f = &loadFiles{id: strings.TrimPrefix(folder, loadPrefix)}
+			f = &loadFiles{name: folder}
 			found[partition][folder] = f
 		}
 		f.uris = append(f.uris, i.URI)
@@ -88,19 +88,19 @@ func (w *Warehouse) belongs(uri string) (partition, folder string, ok bool) {
 // replaced before a moment, which the next one's mark tells. Where the target
 // has no rows the live one is the last that was marked. One that never was in
 // its place is a load that ended before, or one that is under way.
-func replaced(folders map[string]*loadFiles, live string, before time.Time) []*loadFiles {
+func replaced(folders map[string]*loadFiles, live []string, before time.Time) []*loadFiles {
 	var marked, gone []*loadFiles
 	for _, f := range folders {
 		switch {
 		case !f.marked.IsZero():
 			marked = append(marked, f)
-		case f.id != live && f.newest.Before(before):
+		case !slices.Contains(live, f.name) && f.newest.Before(before):
 			gone = append(gone, f)
 		}
 	}
 	slices.SortFunc(marked, func(a, b *loadFiles) int { return a.marked.Compare(b.marked) })
 	for i, f := range marked {
-		if i+1 < len(marked) && f.id != live && marked[i+1].marked.Before(before) {
+		if i+1 < len(marked) && !slices.Contains(live, f.name) && marked[i+1].marked.Before(before) {
 			gone = append(gone, f)
 		}
 	}

@@ -28,9 +28,9 @@ type Warehouse struct {
 	log    *slog.Logger
 	s      *session // nil before its first use
 	target load.Table
-	// held are the folders of the partitions that Held was last asked for, "" where
-	// there are no rows. They are not cleaned away.
-	held map[string]string
+	// held are the folders of the partitions that Held was asked for, none where
+	// there are no rows. The next load cleans up beside them.
+	held map[string][]string
 }
 
 var _ load.Warehouse = (*Warehouse)(nil)

@@ -36,7 +36,9 @@ const (
 	copiesAtOnce = 2
 )
 
-var loadFolder = regexp.MustCompile(`^load-([0-9a-f]{24})$`)
+// loadFolder is the name of a load's folder: the load's ID, and the version of its
+// files, so that it shows whether they are those that lake put there.
+var loadFolder = regexp.MustCompile(`^load-([0-9a-f]{24})-([0-9a-f]{24})$`)
 
 func (w *Warehouse) location() string { return strings.TrimRight(w.cfg.Location, "/") }
 
@@ -61,9 +63,56 @@ func pathOf(uri string) string {
 	return strings.TrimRight(uri, "/")
 }
 
+// placement is what a load puts where.
+type placement struct {
+	load.Load
+	folder  string // URI
+	copies  []load.File
+	version string
+}
+
+// placementOf names a load's copies. Files without rows are left out.
+func (w *Warehouse) placementOf(l load.Load) (placement, error) {
+	p := placement{Load: l}
+	rows := int64(0)
+	var texts []string
+	for _, f := range l.Files {
+		if f.Rows == 0 {
+			continue
+		}
+		name := fmt.Sprintf("%05d-%s", len(p.copies), path.Base(f.URI))
+		p.copies = append(p.copies, load.File{URI: name, Rows: f.Rows, Bytes: f.Bytes})
+		texts = append(texts, fileText(name, f.Rows))
+		rows += f.Rows
+	}
+	if rows != l.Rows {
+		return p, fmt.Errorf("%w: its files have %d rows and the table says %d; nothing was changed", load.ErrRejected, rows, l.Rows)
+	}
+	p.version = version(l.ID, texts)
+	p.folder = w.partitionFolder(l.Name) + "/" + loadPrefix + l.ID + "-" + p.version
+	for i := range p.copies {
+		p.copies[i].URI = p.folder + "/" + p.copies[i].URI
+	}
+	return p, nil
+}
+
+// held is what the target has once it is there. What has no rows has no version:
+// Held finds files by their rows.
+func (p placement) held() load.Held {
+	h := load.Held{ID: p.ID, Rows: p.Rows}
+	if p.Rows > 0 {
+		h.Version = p.version
+	}
+	return h
+}
+
 // Replace implements load.Warehouse. Each of its steps may be done twice: what a
 // process that ended left is gone on with.
 func (w *Warehouse) Replace(ctx context.Context, l load.Load) (load.Held, error) {
+	p, err := w.placementOf(l)
+	if err != nil {
+		return load.Held{}, err
+	}
 	s, err := w.session(ctx)
 	if err != nil {
 		return load.Held{}, err
@@ -72,17 +121,11 @@ func (w *Warehouse) Replace(ctx context.Context, l load.Load) (load.Held, error)
 	if err != nil {
 		return load.Held{}, err
 	}
-	folder := w.partitionFolder(l.Name) + "/" + loadPrefix + l.ID
-	copies, err := w.copy(ctx, l, folder)
-	if err != nil {
+	if err := w.copy(ctx, p); err != nil {
 		return load.Held{}, err
 	}
-	held := heldOf(l.ID, copies)
-	if held.Rows != l.Rows {
-		return load.Held{}, fmt.Errorf("%w: its files have %d rows and the table says %d; nothing was changed", load.ErrRejected, held.Rows, l.Rows)
-	}
-	if pathOf(before) != pathOf(folder) {
-		if err := w.swap(ctx, l, before, folder); err != nil {
+	if pathOf(before) != pathOf(p.folder) {
+		if err := w.swap(ctx, p, before); err != nil {
 			return load.Held{}, err
 		}
 	}
@@ -91,53 +134,44 @@ func (w *Warehouse) Replace(ctx context.Context, l load.Load) (load.Held, error)
 			return load.Held{}, err
 		}
 	}
-	if err := w.clean(ctx, l); err != nil {
+	if err := w.clean(ctx, p); err != nil {
 		w.log.Warn("files of earlier loads are left; the next load tries again", "table", w.cfg.Table, "partition", l.Name, "error", err)
 	}
-	return held, nil
+	return p.held(), nil
 }
 
-// copied is a file of a load in its folder.
-type copied struct {
-	name string
-	rows int64
-}
-
-// copy copies the files into the load's folder, but for those that are there, and
-// counts the rows of the copies by what is written in them.
-func (w *Warehouse) copy(ctx context.Context, l load.Load, folder string) ([]copied, error) {
-	copies := make([]copied, len(l.Files))
-	wanted := map[string]bool{}
-	for i, f := range l.Files {
-		copies[i].name = fmt.Sprintf("%05d-%s", i, path.Base(f.URI))
-		wanted[copies[i].name] = true
-	}
-	if err := w.files.List(ctx, folder, func(i storage.Info) error {
-		if name := path.Base(i.URI); !wanted[name] && name[0] != '_' && name[0] != '.' {
+// copy copies the files into the load's folder, but for those that are there. What
+// is then there is exactly the load's.
+func (w *Warehouse) copy(ctx context.Context, p placement) error {
+	if err := w.files.List(ctx, p.folder, func(i storage.Info) error {
+		name := path.Base(i.URI)
+		if !slices.ContainsFunc(p.copies, func(f load.File) bool { return path.Base(f.URI) == name }) && name[0] != '_' && name[0] != '.' {
 			return fmt.Errorf("%w: file %s is none of this load's, and would be read as if it were; hint: remove it", load.ErrRejected, i.URI)
 		}
 		return nil
 	}); err != nil {
-		return nil, err
+		return fmt.Errorf("look into %s: %w", p.folder, storeError(err))
 	}
+	from := slices.DeleteFunc(slices.Clone(p.Files), func(f load.File) bool { return f.Rows == 0 })
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(copiesAtOnce)
-	for i, f := range l.Files {
+	for i, to := range p.copies {
 		group.Go(func() error {
-			to := folder + "/" + copies[i].name
-			if err := w.copyFile(ctx, f, to); err != nil {
-				return fmt.Errorf("copy %s to %s: %w", f.URI, to, storeError(err))
+			if err := w.copyFile(ctx, from[i], to.URI); err != nil {
+				return fmt.Errorf("copy %s to %s: %w", from[i].URI, to.URI, storeError(err))
 			}
-			rows, err := w.rows(ctx, to)
+			rows, err := w.rows(ctx, to.URI)
 			if err != nil {
-				return fmt.Errorf("read %s: %w", to, storeError(err))
+				return fmt.Errorf("read %s: %w", to.URI, storeError(err))
 			}
-			copies[i].rows = rows
+			if rows != to.Rows {
+				return fmt.Errorf("%w: file %s has %d rows and the table says %d; nothing was changed", load.ErrRejected, from[i].URI, rows, to.Rows)
+			}
 			faults.Point(faults.Copied)
 			return nil
 		})
 	}
-	return copies, group.Wait()
+	return group.Wait()
 }
 
 // copyFile copies a file. A name that is there has all of its bytes.
@@ -198,14 +232,14 @@ func storeError(err error) error {
 }
 
 // swap points the partition, or the table, to the new folder, by one statement.
-func (w *Warehouse) swap(ctx context.Context, l load.Load, before, folder string) error {
-	marker := folder + "/" + markerFile
+func (w *Warehouse) swap(ctx context.Context, p placement, before string) error {
+	marker := p.folder + "/" + markerFile
 	if err := w.files.Remove(ctx, marker); err != nil { // of a try that ended here
 		return fmt.Errorf("remove %s: %w", marker, storeError(err))
 	}
 	into, err := w.files.Create(ctx, marker)
 	if err == nil {
-		if _, err = fmt.Fprintf(into, `{"version":1,"load":%q,"partition":%q,"rows":%d}`+"\n", l.ID, l.Name, l.Rows); err != nil {
+		if _, err = fmt.Fprintf(into, `{"version":1,"load":%q,"partition":%q,"rows":%d}`+"\n", p.ID, p.Name, p.Rows); err != nil {
 			return errors.Join(fmt.Errorf("write %s: %w", marker, storeError(err)), into.Abort())
 		}
 		err = into.Close()
@@ -222,30 +256,30 @@ func (w *Warehouse) swap(ctx context.Context, l load.Load, before, folder string
 		return fmt.Errorf("%w: while the files were copied it was pointed to %s; hint: run it again once no other load runs", load.ErrBusy, now)
 	}
 	// The copies took their time: what another load did meanwhile is not undone.
-	now, err := w.placed(ctx, s, l.Name)
+	now, err := w.placed(ctx, s, p.Name)
 	if err != nil {
 		return err
 	}
-	if pathOf(now) != pathOf(before) && pathOf(now) != pathOf(folder) {
+	if pathOf(now) != pathOf(before) && pathOf(now) != pathOf(p.folder) {
 		return busy(now)
 	}
 	statement := "ALTER TABLE " + w.quoted(s)
 	switch {
-	case l.Name == load.All:
+	case p.Name == load.All:
 		statement += " SET LOCATION "
 	case now == "":
-		statement += " ADD IF NOT EXISTS" + w.spec(s, l.Name) + " LOCATION "
+		statement += " ADD IF NOT EXISTS" + w.spec(s, p.Name) + " LOCATION "
 	default:
-		statement += w.spec(s, l.Name) + " SET LOCATION "
+		statement += w.spec(s, p.Name) + " SET LOCATION "
 	}
-	if err := s.exec(ctx, statement+s.dialect.Literal(folder)); err != nil {
+	if err := s.exec(ctx, statement+s.dialect.Literal(p.folder)); err != nil {
 		return fmt.Errorf("point table %s to the new files: %w", w.cfg.Table, err)
 	}
 	faults.Point(faults.Pointed)
-	if now, err = w.placed(ctx, s, l.Name); err != nil {
+	if now, err = w.placed(ctx, s, p.Name); err != nil {
 		return err
 	}
-	if pathOf(now) != pathOf(folder) {
+	if pathOf(now) != pathOf(p.folder) {
 		return busy(now)
 	}
 	return nil
@@ -267,28 +301,12 @@ func (w *Warehouse) analyze(ctx context.Context, partition string) error {
 	return nil
 }
 
-// heldOf is what a folder with these files holds. The version is of the names and
-// rows of the files that have any: what queryHeld finds.
-func heldOf(id string, files []copied) load.Held {
-	h := load.Held{ID: id}
-	var texts []string
-	for _, f := range files {
-		if f.rows > 0 {
-			h.Rows += f.rows
-			texts = append(texts, loadPrefix+id+"/"+f.name+" "+strconv.FormatInt(f.rows, 10))
-		}
-	}
-	h.Version = version(texts)
-	return h
-}
+func fileText(name string, rows int64) string { return name + " " + strconv.FormatInt(rows, 10) }
 
-// version is of the files of a partition and their rows; "" where there are none.
-func version(files []string) string {
-	if len(files) == 0 {
-		return ""
-	}
-	slices.Sort(files)
-	sum := sha256.Sum256([]byte(strings.Join(files, "\n")))
+// version is of a load's files that have rows, each with their number.
+func version(id string, files []string) string {
+	files = slices.Sorted(slices.Values(files))
+	sum := sha256.Sum256([]byte(id + "\n" + strings.Join(files, "\n")))
 	return hex.EncodeToString(sum[:12])
 }
 
@@ -300,15 +318,15 @@ func (w *Warehouse) Held(ctx context.Context, t load.Table, partitions []string)
 	if err != nil {
 		return nil, err
 	}
-	w.held = map[string]string{}
+	w.held = map[string][]string{}
 	out := map[string]load.Held{}
+	for _, p := range partitions {
+		w.held[p] = nil
+	}
 	for some := range slices.Chunk(partitions, partitionsAtOnce) {
 		if err := w.heldSome(ctx, s, t, some, out); err != nil {
 			return nil, err
 		}
-	}
-	for _, p := range partitions {
-		w.held[p] = out[p].ID
 	}
 	return out, nil
 }
@@ -336,7 +354,7 @@ func (w *Warehouse) heldSome(ctx context.Context, s *session, t load.Table, part
 	if err != nil {
 		return fmt.Errorf("ask table %s what it holds: %w; hint: where it names a folder that is not there, drop that partition", w.cfg.Table, err)
 	}
-	files := map[string][]string{}
+	folders, files := map[string][]string{}, map[string][]string{} // by partition
 	for _, r := range rows {
 		if len(r) != 3 {
 			return fmt.Errorf("%w: %d columns instead of 3", load.ErrRejected, len(r))
@@ -346,21 +364,26 @@ func (w *Warehouse) heldSome(ctx context.Context, s *session, t load.Table, part
 		if err != nil {
 			return fmt.Errorf("%w: %w", load.ErrRejected, err)
 		}
-		folder := path.Base(path.Dir(place))
-		id := ""
-		if m := loadFolder.FindStringSubmatch(folder); m != nil {
-			id = m[1]
+		if folder := path.Base(path.Dir(place)); !slices.Contains(folders[p], folder) {
+			folders[p] = append(folders[p], folder)
 		}
-		h, seen := out[p]
-		if seen && h.ID != id {
-			id = "" // files of several folders: not lake's doing
-		}
-		out[p] = load.Held{ID: id, Rows: h.Rows + n}
-		files[p] = append(files[p], folder+"/"+path.Base(place)+" "+strconv.FormatInt(n, 10))
-	}
-	for p, list := range files {
+		files[p] = append(files[p], fileText(path.Base(place), n))
 		h := out[p]
-		h.Version = version(list)
+		h.Rows += n
+		out[p] = h
+	}
+	for p, texts := range files {
+		w.held[p] = folders[p]
+		h := out[p]
+		m := loadFolder.FindStringSubmatch(folders[p][0])
+		if len(folders[p]) == 1 && m != nil {
+			h.Version = version(m[1], texts)
+			if h.Version == m[2] {
+				h.ID = m[1]
+			}
+		} else {
+			h.Version = version(strings.Join(folders[p], " "), texts)
+		}
 		out[p] = h
 	}
 	return nil
