@@ -29,6 +29,13 @@ const (
 	Delivered    = "ingest.delivered"    // all deliveries are done, the offset hint is not
 )
 
+// The points of a load into a warehouse. A commit of its ledger has Built to Swapped, too.
+const (
+	Claimed  = "load.claimed"  // the ledger names this loader, the warehouse was not touched
+	Replaced = "load.replaced" // the warehouse has a partition, the ledger does not say so
+	Noted    = "load.noted"    // the ledger says so
+)
+
 // The points of a load into Hive.
 const (
 	Copied  = "hive.copied"  // a file is copied, the partition still has the old ones
@@ -36,7 +43,7 @@ const (
 	Pointed = "hive.pointed" // the partition has the new files, nobody has looked
 )
 
-// Names are all points.
+// Names are all points of an ingest.
 func Names() []string {
 	return []string{Polled, ParquetBegun, Checkpointed, Built, Staged, Swapped, Sent, Ended, Delivered}
 }

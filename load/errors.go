@@ -14,4 +14,6 @@ var (
 	ErrAway = errors.New("the warehouse is away")
 	// ErrBusy: another process holds the target (exit 75).
 	ErrBusy = errors.New("another process has the target")
+	// ErrChanged: somebody else changed what lake had loaded; a person decides (exit 7).
+	ErrChanged = errors.New("the target was changed past lake")
 )

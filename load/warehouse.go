@@ -22,8 +22,11 @@ type Partition struct {
 	Name  string // "2021-11-30", or "all"
 	Date  int32  // days since 1970; meaningless for "all"
 	Files []File // exactly these have its rows: Parquet; none where it has no rows any more
-	Rows  int64
+	Rows  int64  // -1 in a plan: not counted yet
 	Bytes int64
+	// Deletes are delete files of the table's that apply to its files: a target that
+	// reads the files would not know of them.
+	Deletes int
 	// Fingerprint is of the files: the same one means the same rows.
 	Fingerprint string
 }

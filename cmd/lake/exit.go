@@ -11,6 +11,7 @@ import (
 	"lake/brokers"
 	"lake/ingest"
 	"lake/jobs"
+	"lake/load"
 	kafkasink "lake/load/kafka"
 	"lake/rules/tally"
 	"lake/storage"
@@ -67,11 +68,11 @@ func exitCode(err error) int {
 		return c.code
 	case errors.As(err, &config), errors.As(err, &changed):
 		return exitConfig
-	case errors.Is(err, table.ErrFenced), errors.Is(err, kafkasink.ErrFenced):
+	case errors.Is(err, table.ErrFenced), errors.Is(err, kafkasink.ErrFenced), errors.Is(err, load.ErrBusy):
 		return exitHeld
-	case errors.Is(err, brokers.ErrUnreachable), errors.Is(err, table.ErrCleaned), errors.Is(err, storage.ErrUnavailable), table.IsUnavailable(err):
+	case errors.Is(err, brokers.ErrUnreachable), errors.Is(err, load.ErrAway), errors.Is(err, table.ErrCleaned), errors.Is(err, storage.ErrUnavailable), table.IsUnavailable(err):
 		return exitRetry
-	case errors.Is(err, brokers.ErrRefused), errors.Is(err, storage.ErrRefused), errors.Is(err, brokers.ErrUnknownTopic):
+	case errors.Is(err, brokers.ErrRefused), errors.Is(err, storage.ErrRefused), errors.Is(err, brokers.ErrUnknownTopic), errors.Is(err, load.ErrDenied):
 		return exitConfig
 	case errors.As(err, &bad), errors.Is(err, tally.ErrStateTooLarge),
 		errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOSPC):

@@ -2,41 +2,54 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"lake/faults"
 	"lake/load"
 	"lake/load/duckdb"
-	"lake/storage"
 	"lake/table"
 )
 
 type loadOptions struct {
 	dates  dateRange
 	dryRun bool
+	force  bool
 }
 
 func newLoad(a *app) *cobra.Command {
 	var o loadOptions
 	cmd := &cobra.Command{
 		Use:   "load JOB",
-		Short: "load the table into a warehouse, a date at a time",
+		Short: "load the table into warehouses, a date at a time",
 		Long: `Load brings the table, and answers of rules over it, to where the job's load:
-says. A date is replaced as a whole, in one transaction with the ledger that
-says which files of it are there: a second run changes nothing, a run that was
-killed is continued by the next one.`,
+says. A date is replaced as a whole: a reader sees the old rows or the new ones. What
+was loaded is noted in a table beside the job's, <table>_loads, so that a second run
+does nothing, late rows reload their own date only, and a run that was killed is
+continued by the next one.
+
+A date whose rows in the warehouse somebody else has changed is left alone, and the
+run ends with exit code 7 when it has loaded the others; --force loads all dates of
+the range again. A date that has lost all of its rows in the table loses them in the
+warehouse, too, unless table.retain dropped it.
+
+Exit codes: 0 done, 5 worth a retry (also: stopped before the last date), 7 needs a
+person, 75 another run loads.`,
 		Example: `  lake load jobs/nobroker.yaml
+  lake load jobs/nobroker.yaml --dry-run
   lake load jobs/nobroker.yaml --from 2021-11-30 --to 2021-12-01`,
 		Args: oneJob,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runLoad(cmd.Context(), args[0], o) },
 	}
 	o.dates.flags(cmd.Flags())
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "list what would be loaded, change nothing")
+	cmd.Flags().BoolVar(&o.force, "force", false, "load all dates of the range again, whatever the warehouse has")
 	return cmd
 }
 
@@ -54,108 +67,142 @@ func (a *app) runLoad(ctx context.Context, path string, o loadOptions) error {
 		return err
 	}
 	result, err := a.load(ctx, r, o)
-	if err != nil {
+	if err != nil && len(result.Targets) == 0 {
 		return err
 	}
-	return a.report(result, func(w io.Writer) {
-		for _, t := range result.Targets {
-			verb := "loaded"
-			if o.dryRun {
-				verb = "would load"
-			}
-			fmt.Fprintf(w, "%s: %s %s rows in %s, %d there already\n", t.Target, verb, formatCount(t.Rows), formatCounted(int64(t.Loaded), "partition"), t.Current)
+	return errors.Join(a.report(result, func(w io.Writer) { printLoad(w, result) }), err) // what was done, and why not all
+}
+
+func printLoad(w io.Writer, result loadResult) {
+	for i, t := range result.Targets {
+		verb := "loaded"
+		if result.DryRun {
+			verb = "would load"
 		}
-	})
+		more := ""
+		for _, each := range []struct {
+			n    int
+			text string
+		}{{t.Found, "found again"}, {t.Changed, "changed past lake"}, {t.Left, "left"}} {
+			if each.n > 0 {
+				more += fmt.Sprintf(", %d %s", each.n, each.text)
+			}
+		}
+		fmt.Fprintf(w, "%s: %s %s rows in %s, %d there already%s\n", t.Target, verb, formatCount(t.Rows), formatCounted(int64(t.Loaded), "partition"), t.Current, more)
+		if len(t.Partitions) == 0 {
+			continue
+		}
+		g := newGrid("  partition", "", "rows", "bytes", "files", "").numbers(2, 3, 4)
+		for _, p := range t.Partitions {
+			rows := "?"
+			if p.Rows >= 0 {
+				rows = formatCount(p.Rows)
+			}
+			g.add("  "+p.Partition, string(p.State), rows, formatBytes(p.Bytes), formatCount(int64(p.Files)), p.Why)
+		}
+		g.print(w)
+		if i < len(result.Targets)-1 {
+			fmt.Fprintln(w)
+		}
+	}
 }
 
 func (a *app) load(ctx context.Context, r *resolved, o loadOptions) (result loadResult, err error) {
 	result = loadResult{Command: "load", Job: r.Name.Value, Targets: []load.Result{}, DryRun: o.dryRun}
-	if len(r.loads) == 0 {
-		return result, withCode(exitConfig, fmt.Errorf("%s: there is no load: in it\nhint: load:\n        - duckdb: {table: events}", r.Path))
-	}
-	filter := table.FileFilter{}
-	if filter.From, filter.To, err = o.dates.parse(r.zone); err != nil {
+	started := time.Now()
+	defer func() { result.Seconds = seconds(time.Since(started)) }()
+	filter, err := r.loadFilter(o.dates)
+	if err != nil {
 		return result, err
 	}
-	started := time.Now()
+	if !o.dryRun {
+		turn, err := r.take(ctx, r.Name.Value+".load", false)
+		if errors.Is(err, errHeld) {
+			err = withCode(exitHeld, fmt.Errorf("job %s: another run loads (%s)", r.Name.Value, r.locks(r.Name.Value+".load")))
+		}
+		if err != nil {
+			return result, err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(r.loadFolder()), turn.Close()) }()
+		if err := os.RemoveAll(r.loadFolder()); err != nil {
+			return result, err
+		}
+	}
 	t, err := a.openTable(ctx, r)
 	if err != nil {
 		return result, err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
 	for _, l := range r.loads {
-		one, err := a.loadOne(ctx, r, t.Table, l, filter, o.dryRun)
-		if errors.Is(err, duckdb.ErrLocked) {
-			err = withCode(exitHeld, fmt.Errorf("%w\nhint: close the shell or notebook that has it open", err))
+		one, err := a.loadOne(ctx, r, t, l, filter, o)
+		if one.Target != "" {
+			result.Targets = append(result.Targets, one)
 		}
 		if err != nil {
-			return result, fmt.Errorf("%s: %w", l.name, err)
+			return result, fmt.Errorf("%s: %w", l.name, explainLoad(err))
 		}
-		result.Targets = append(result.Targets, one)
 	}
-	result.Seconds = seconds(time.Since(started))
 	return result, nil
 }
 
-// loadOne brings the table, or a rule's answers over it, to one target.
-func (a *app) loadOne(ctx context.Context, r *resolved, t *table.Table, l loadPlan, filter table.FileFilter, dryRun bool) (result load.Result, err error) {
-	w, err := l.open(ctx, a, r)
+// explainLoad says what mends an error.
+func explainLoad(err error) error {
+	if errors.Is(err, duckdb.ErrLocked) {
+		return withCode(exitHeld, fmt.Errorf("%w\nhint: close the shell or notebook that has it open", err))
+	}
+	return err
+}
+
+// loadFilter is the dates that are loaded, where the job loads at all.
+func (r *resolved) loadFilter(dates dateRange) (filter table.FileFilter, err error) {
+	if len(r.loads) == 0 {
+		return filter, withCode(exitConfig, fmt.Errorf("%s: there is no load: in it\nhint: load:\n        - duckdb: {table: events}", r.Path))
+	}
+	filter.From, filter.To, err = dates.parse(r.zone)
+	return filter, err
+}
+
+// loadOne brings the table, or a rule's answers over it, to one target. Target is
+// set in the result once anything was done.
+func (a *app) loadOne(ctx context.Context, r *resolved, t *opened, l loadPlan, filter table.FileFilter, o loadOptions) (result load.Result, err error) {
+	g, err := a.newLoading(ctx, r, t, l, filter)
 	if err != nil {
 		return result, err
 	}
-	defer func() { err = errors.Join(err, w.Close()) }()
-	if storage.IsRemote(t.Location()) { // DuckDB, the one warehouse that there is, reads local files
-		w = localCopies{Warehouse: w, files: t.FS(), dir: filepath.Join(r.folder, "tmp")}
+	defer func() { err = errors.Join(err, g.Close()) }()
+	if o.force {
+		g.force = rand.Text()
 	}
-	files, err := t.Files(ctx, filter)
+	incarnation, err := g.w.Inspect(ctx)
 	if err != nil {
 		return result, err
 	}
-	parts, err := load.Partitions(files, r.dateColumn() != "")
+	steps, err := g.plan(ctx, incarnation)
 	if err != nil {
 		return result, err
 	}
-	if l.rule != "" {
-		return a.loadRule(ctx, r, t, l, w, parts, dryRun)
+	if o.dryRun || load.Idle(steps) {
+		return load.Count(l.name, steps), nil
 	}
-	target := load.Table{Schema: t.Schema(), DateColumn: r.dateColumn()}
-	var incarnation string
-	if dryRun {
-		incarnation, err = w.Inspect(ctx)
-	} else {
-		incarnation, err = w.Prepare(ctx, target)
-	}
-	if err != nil {
+	if err := g.ledger.Claim(ctx); err != nil {
 		return result, err
 	}
-	names := make([]string, len(parts))
-	for i, p := range parts {
-		names[i] = p.Name
-	}
-	held, err := w.Held(ctx, target, names)
-	if err != nil {
+	faults.Point(faults.Claimed)
+	// The plan anew, on the snapshot that is there now: of two loaders the one that
+	// claimed later has rows that are not older.
+	if err := t.Refresh(ctx); err != nil {
 		return result, err
 	}
-	steps := load.Plan(l.name, incarnation, parts, held)
-	if dryRun {
-		result = load.Result{Target: l.name}
-		for _, s := range steps {
-			if s.Current {
-				result.Current++
-				continue
-			}
-			result.Loaded++
-			result.Rows += s.Rows
-			result.Bytes += s.Bytes
-			a.log.Info("would load", "target", l.name, "partition", s.Name, "rows", s.Rows, "bytes", s.Bytes, "files", len(s.Files))
-		}
-		return result, nil
+	if incarnation, err = g.w.Prepare(ctx, g.table()); err != nil {
+		return result, err
 	}
-	result, err = load.Run(ctx, w, steps, func(s load.Step, took time.Duration) {
-		a.log.Debug("loaded", "target", l.name, "partition", s.Name, "rows", s.Rows, "took", took.Round(time.Millisecond))
-	})
-	result.Target = l.name
-	return result, err
+	if steps, err = g.plan(ctx, incarnation); err != nil {
+		return result, err
+	}
+	return load.Run(ctx, load.Work{Target: l.name, Incarnation: incarnation, Snapshot: g.snapshot, Steps: steps, Warehouse: g.w, Ledger: g.ledger, Fill: g.fill,
+		Each: func(s load.Step, took time.Duration) {
+			a.log.Debug("loaded", "target", l.name, "partition", s.Name, "rows", s.Rows, "took", took.Round(time.Millisecond))
+		}})
 }
 
 // dateColumn is the column by whose dates the table is loaded, "" where there is none.

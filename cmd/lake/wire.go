@@ -28,6 +28,7 @@ import (
 	"lake/load/duckdb"
 	filesink "lake/load/files"
 	kafkasink "lake/load/kafka"
+	"lake/schemas"
 	"lake/storage"
 	"lake/storage/gs"
 	"lake/storage/hdfs"
@@ -198,36 +199,56 @@ func checkOutput(r *resolved, rule int, rename map[string]string, key []string, 
 
 // loadPlan is a target of lake load whose options are checked.
 type loadPlan struct {
-	name string
+	name string // the kind and the table; the ledger knows the target by it
 	rule string // load this rule's answers; "": the table
-	open func(ctx context.Context, a *app, r *resolved) (load.Warehouse, error)
+	// local says that the target reads local files only: those of a remote table are copied first.
+	local bool
+	// dialect is in what SQL it is asked.
+	dialect schemas.Dialect
+	open    func(ctx context.Context, a *app, r *resolved) (load.Warehouse, error)
 	// probe tries it for lake doctor, and changes nothing.
 	probe func(ctx context.Context, r *resolved) (found string, err error)
 }
 
+// loadKinds decodes an adapter's options into a target to be opened.
+func loadKinds() map[string]func(jobs.Adapter) (loadPlan, error) {
+	return map[string]func(jobs.Adapter) (loadPlan, error){
+		"duckdb": func(options jobs.Adapter) (loadPlan, error) {
+			var cfg duckdb.Config
+			err := options.Decode(&cfg)
+			at := func(r *resolved) duckdb.Config {
+				out := cfg
+				out.Path = r.duckDBPath(cfg)
+				return out
+			}
+			return loadPlan{name: strings.Join(strings.Fields("duckdb "+cfg.Path+" "+cfg.Table), " "), rule: cfg.Rule, local: true, dialect: schemas.DuckDB,
+				open: func(ctx context.Context, a *app, r *resolved) (load.Warehouse, error) {
+					return duckdb.Open(ctx, at(r), a.duckDBOptions(r))
+				},
+				probe: func(ctx context.Context, r *resolved) (string, error) { return duckdb.Probe(ctx, at(r)) },
+			}, errors.Join(err, cfg.Check())
+		},
+	}
+}
+
 func resolveLoads(r *resolved, p *problems) []loadPlan {
+	kinds := loadKinds()
 	var plans []loadPlan
 	for _, l := range r.Load {
-		if l.Kind != "duckdb" {
-			p.add(l.Pos, nearest(l.Kind, []string{"duckdb"}), "load: this lake has no kind %q", l.Kind)
+		make, ok := kinds[l.Kind]
+		if !ok {
+			p.add(l.Pos, nearest(l.Kind, slices.Sorted(maps.Keys(kinds))), "load: this lake has no kind %q", l.Kind)
 			continue
 		}
-		var cfg duckdb.Config
-		p.take(l.Pos, l.Decode(&cfg))
-		if cfg.Table == "" {
-			p.add(l.Pos, "", "load: duckdb: table: is missing")
+		plan, err := make(l)
+		p.take(l.Pos, err)
+		if plan.rule != "" && !slices.ContainsFunc(r.Rules, func(rule jobs.Rule) bool { return rule.Name.Value == plan.rule }) {
+			p.add(l.Pos, "", "load: there is no rule %q", plan.rule)
 		}
-		if cfg.Rule != "" && !slices.ContainsFunc(r.Rules, func(rule jobs.Rule) bool { return rule.Name.Value == cfg.Rule }) {
-			p.add(l.Pos, "", "load: there is no rule %q", cfg.Rule)
+		if slices.ContainsFunc(plans, func(other loadPlan) bool { return other.name == plan.name }) {
+			p.add(l.Pos, "", "load: %s is a target twice", plan.name)
 		}
-		plans = append(plans, loadPlan{name: "duckdb " + cfg.Table, rule: cfg.Rule, open: func(ctx context.Context, a *app, r *resolved) (load.Warehouse, error) {
-			cfg.Path = r.duckDBPath(cfg)
-			return duckdb.Open(ctx, cfg, a.duckDBOptions(r))
-		}, probe: func(ctx context.Context, r *resolved) (string, error) {
-			at := cfg
-			at.Path = r.duckDBPath(cfg)
-			return duckdb.Probe(ctx, at)
-		}})
+		plans = append(plans, plan)
 	}
 	return plans
 }
