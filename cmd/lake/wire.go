@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -27,6 +28,7 @@ import (
 	"lake/load"
 	"lake/load/duckdb"
 	filesink "lake/load/files"
+	"lake/load/hive"
 	kafkasink "lake/load/kafka"
 	"lake/schemas"
 	"lake/storage"
@@ -228,8 +230,40 @@ func loadKinds() map[string]func(jobs.Adapter) (loadPlan, error) {
 				probe: func(ctx context.Context, r *resolved) (string, error) { return duckdb.Probe(ctx, at(r)) },
 			}, errors.Join(err, cfg.Check())
 		},
+		"hive": func(options jobs.Adapter) (loadPlan, error) {
+			var cfg hive.Config
+			err := options.Decode(&cfg)
+			at := func(r *resolved) hive.Config {
+				out := cfg
+				if cfg.TLS != nil && cfg.TLS.CA != "" {
+					out.TLS = &hive.TLS{CA: r.Resolve(cfg.TLS.CA), Insecure: cfg.TLS.Insecure}
+				}
+				return out
+			}
+			// Not by the server's name: another one may lead to the same table.
+			return loadPlan{name: "hive " + cfg.Table + " " + cfg.Location, rule: cfg.Rule, dialect: schemas.Hive,
+				open: func(ctx context.Context, a *app, r *resolved) (load.Warehouse, error) {
+					files := a.filesystems(r.folder)
+					w, err := hive.Open(ctx, at(r), hive.Options{Files: files, Log: a.log})
+					if err != nil {
+						return nil, errors.Join(err, files.Close())
+					}
+					return closing{w, files}, nil
+				},
+				probe: func(ctx context.Context, r *resolved) (string, error) { return hive.Probe(ctx, at(r)) },
+			}, errors.Join(err, cfg.Check())
+		},
 	}
 }
+
+// closing is a warehouse with filesystems of its own.
+type closing struct {
+	load.Warehouse
+	files io.Closer
+}
+
+// Close implements load.Warehouse.
+func (c closing) Close() error { return errors.Join(c.Warehouse.Close(), c.files.Close()) }
 
 func resolveLoads(r *resolved, p *problems) []loadPlan {
 	kinds := loadKinds()

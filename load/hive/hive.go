@@ -44,8 +44,10 @@ func Open(ctx context.Context, cfg Config, o Options) (*Warehouse, error) {
 	if w.log == nil {
 		w.log = slog.New(slog.DiscardHandler)
 	}
-	_, err := w.session(ctx)
-	return w, err
+	if _, err := w.session(ctx); err != nil {
+		return nil, err
+	}
+	return w, nil
 }
 
 // session is the one that is open, or a new one where that broke.

@@ -1,7 +1,6 @@
 package hive
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -22,7 +21,12 @@ import (
 
 var servers servicetest.Shared
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(servers.Around(m)) }
+func TestMain(m *testing.M) {
+	if work := os.Getenv(loaderVariable); work != "" {
+		os.Exit(loadOnce(work)) // a loader that TestKilled kills
+	}
+	goleak.VerifyTestMain(servers.Around(m))
+}
 
 // engine is one of the two servers, with its tables' files on one filesystem.
 type engine struct {
@@ -130,6 +134,3 @@ func TestSuite(t *testing.T) {
 		})
 	}
 }
-
-var _ = context.Background
-var _ = os.Getenv

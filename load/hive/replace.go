@@ -121,10 +121,10 @@ func (w *Warehouse) Replace(ctx context.Context, l load.Load) (load.Held, error)
 	if err != nil {
 		return load.Held{}, err
 	}
-	if err := w.copy(ctx, p); err != nil {
-		return load.Held{}, err
-	}
 	if pathOf(before) != pathOf(p.folder) {
+		if err := w.copy(ctx, p); err != nil {
+			return load.Held{}, err
+		}
 		if err := w.swap(ctx, p, before); err != nil {
 			return load.Held{}, err
 		}
@@ -174,13 +174,16 @@ func (w *Warehouse) copy(ctx context.Context, p placement) error {
 	return group.Wait()
 }
 
-// copyFile copies a file. A name that is there has all of its bytes.
+// copyFile copies a file. A name that is there has all of its bytes; they may be
+// those of an earlier try, for which a file was made anew.
 func (w *Warehouse) copyFile(ctx context.Context, f load.File, to string) (err error) {
 	if info, err := w.files.Stat(ctx, to); err == nil {
-		if info.Bytes != f.Bytes {
-			return fmt.Errorf("%w: it has %d bytes there and %d in the table; hint: remove it", load.ErrRejected, info.Bytes, f.Bytes)
+		if info.Bytes == f.Bytes {
+			return nil
 		}
-		return nil
+		if err := w.files.Remove(ctx, to); err != nil {
+			return err
+		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
