@@ -232,6 +232,13 @@ func (w *Warehouse) Digest(ctx context.Context, t load.Table, partitions []strin
 	if err != nil {
 		return nil, err
 	}
+	lists := slices.ContainsFunc(t.Schema.Fields, func(f schemas.Field) bool { return f.Type.Kind == schemas.List || f.Type.Kind == schemas.Map })
+	if s.dialect == schemas.Hive && lists {
+		// Its vectorized size() of an empty list is that of another row (seen in 4.0.0).
+		if err := s.exec(ctx, "SET hive.vectorized.execution.enabled=false"); err != nil {
+			return nil, err
+		}
+	}
 	out := map[string]load.Digest{}
 	for some := range slices.Chunk(partitions, partitionsAtOnce) {
 		q := load.NewDigestQuery(s.dialect, w.quoted(s), t, some, func(f schemas.Field) string {

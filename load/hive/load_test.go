@@ -134,6 +134,21 @@ func TestBothEngines(t *testing.T) {
 	}
 }
 
+func TestSparkOnHDFS(t *testing.T) {
+	x := on(t, "spark on hdfs")
+	w := x.prepared(t)
+	for n := range 2 {
+		l, want := x.load(t, fmt.Sprint(n), n, 2, n+1)
+		held, err := w.Replace(t.Context(), l)
+		require.NoError(t, err)
+		x.has(t, w, want)
+		now, err := w.Held(t.Context(), events, []string{day})
+		require.NoError(t, err)
+		require.Equal(t, map[string]load.Held{day: held}, now)
+	}
+	require.Len(t, x.folders(t), 2)
+}
+
 // Readers see the rows of one load, while loads replace each other.
 func TestReaders(t *testing.T) {
 	x := on(t, "spark")
