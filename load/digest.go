@@ -76,7 +76,8 @@ func (d Digest) Differs(o Digest) string {
 	for _, name := range names {
 		a, b := d.Floats[name], o.Floats[name]
 		bound := floatTolerance * max(a.Magnitude, b.Magnitude)
-		if math.Abs(a.Weighted-b.Weighted) > bound || math.Abs(a.Magnitude-b.Magnitude) > bound {
+		// The other way round NaN would pass.
+		if !(math.Abs(a.Weighted-b.Weighted) <= bound && math.Abs(a.Magnitude-b.Magnitude) <= bound) {
 			return "their values of " + name
 		}
 	}
