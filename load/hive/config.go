@@ -87,6 +87,8 @@ func (c Config) String() string { return "hive " + c.Table + " at " + c.HiveServ
 // GoString is String: a password never prints.
 func (c Config) GoString() string { return c.String() }
 
+const locationLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:/@="
+
 var tableName = regexp.MustCompile(`^[A-Za-z0-9_]+\.[A-Za-z0-9_]+$`)
 
 // Check finds what is wrong without connecting; all errors are joined.
@@ -125,6 +127,8 @@ func (c Config) Check() error {
 		add("location: %q: write the URI of a folder that lake and the server both reach: hdfs://namenode/warehouse/events", c.Location)
 	} else if clean := path.Clean("/" + rest); strings.TrimRight("/"+rest, "/") != clean && scheme != "file" {
 		add("location: %q: write it without . and .., and with single slashes", c.Location)
+	} else if strings.Trim(rest, locationLetters) != "" {
+		add("location: %q: write it of letters, digits and -._:/@=", c.Location) // servers write others in ways of their own
 	}
 	if c.Grace < 0 {
 		add("grace: is a time, like 6h")

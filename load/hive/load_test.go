@@ -351,7 +351,7 @@ func (d during) Open(ctx context.Context, uri string) (storage.File, error) {
 // once it is back.
 func TestAway(t *testing.T) {
 	x := on(t, "spark")
-	proxy := newProxy(t, x.cfg.HiveServer)
+	proxy := newProxy(t, x.cfg.HiveServer, nil)
 	x.cfg.HiveServer = proxy.address()
 	w := x.prepared(t)
 	l, want := x.load(t, "a", 1, 2)

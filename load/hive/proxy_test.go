@@ -1,6 +1,7 @@
 package hive
 
 import (
+	"crypto/tls"
 	"io"
 	"net"
 	"sync"
@@ -20,9 +21,13 @@ type proxy struct {
 	open    []net.Conn
 }
 
-func newProxy(t *testing.T, to string) *proxy {
+// newProxy leads to a server; with a configuration clients reach it by TLS.
+func newProxy(t *testing.T, to string, conf *tls.Config) *proxy {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
+	if conf != nil {
+		l = tls.NewListener(l, conf)
+	}
 	p := &proxy{listener: l, to: to}
 	p.wait.Go(p.accept)
 	t.Cleanup(func() {
