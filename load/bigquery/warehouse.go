@@ -323,11 +323,17 @@ func (w *Warehouse) partitions(ctx context.Context) (map[string]written, error) 
 		all[id] = written{rows, at}
 		return nil
 	})
-	if is(err, http.StatusNotFound) {
-		return all, nil
-	}
-	if err != nil {
+	if err != nil && !is(err, http.StatusNotFound) {
 		return nil, fmt.Errorf("look at the partitions of %s: %w", w.name(), meaning(err))
+	}
+	if _, told := all[""]; !told && !w.dated { // the view may leave such a table out
+		meta, err := w.metadata(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if meta != nil && !w.dated {
+			all[""] = written{int64(meta.NumRows), meta.LastModifiedTime}
+		}
 	}
 	return all, nil
 }
@@ -370,10 +376,8 @@ func (w *Warehouse) labels(own map[string]string) map[string]string {
 // write. The ID is that of the load job during which it was, found among this
 // account's jobs of the last week; older ones have none.
 func (w *Warehouse) Held(ctx context.Context, _ load.Table, partitions []string) (map[string]load.Held, error) {
-	if w.location == "" { // queries run where the target is
-		if meta, err := w.metadata(ctx); err != nil || meta == nil {
-			return nil, err
-		}
+	if meta, err := w.metadata(ctx); err != nil || meta == nil { // queries run where the target is
+		return nil, err
 	}
 	all, err := w.partitions(ctx)
 	if err != nil {
