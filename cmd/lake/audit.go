@@ -382,13 +382,13 @@ func printAuditTarget(w io.Writer, t auditTarget) {
 		g.add("  "+c.Partition, string(c.Verdict), formatCount(c.TableRows), formatCount(c.TargetRows), c.Why)
 	}
 	parts := []string{fmt.Sprintf("%d ok with %s", counts[load.Same], formatCounted(rows, "row"))}
-	for _, v := range []load.Verdict{load.Differs, load.Behind} {
+	for _, v := range []load.Verdict{load.Differs, load.Behind, load.Dropped} {
 		if counts[v] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", counts[v], v))
 		}
 	}
 	fmt.Fprintf(w, "\n%s: %s\n", t.Target, strings.Join(parts, ", "))
-	if counts[load.Differs]+counts[load.Behind] > 0 {
+	if counts[load.Same] < len(t.Partitions) {
 		g.print(w)
 	}
 	if len(t.Uncompared) > 0 {

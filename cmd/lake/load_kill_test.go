@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -13,10 +14,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/apache/iceberg-go"
+	icebergsql "github.com/apache/iceberg-go/catalog/sql"
+	icebergtable "github.com/apache/iceberg-go/table"
 	"github.com/stretchr/testify/require"
 
 	"lake/faults"
 	"lake/load/duckdb"
+	"lake/storage"
 )
 
 const loadJob = `version: 1
@@ -133,4 +138,43 @@ func TestTwoLoaders(t *testing.T) {
 	require.Less(t, noted, loadDates)
 	require.GreaterOrEqual(t, noted, 3, "what is done is in the ledger")
 	require.Contains(t, lakeOutput(t, dir, "load", "job.yaml"), fmt.Sprintf("loaded %d rows in %d partitions, %d there already", loadDates-noted, loadDates-noted, noted))
+}
+
+// Another engine deletes a row and leaves a delete file: what is loaded is what a
+// reader of the table sees.
+func TestLoadWithoutDeletedRows(t *testing.T) {
+	if !duckdb.Available {
+		t.Log("without DuckDB (CGO_ENABLED=0) there is nothing to load into here")
+		return
+	}
+	dir := newLoadJob(t)
+	two := `{"n": 107, "ts": "2021-11-08T01:00:00Z"}` + "\n" + `{"n": 108, "ts": "2021-11-08T02:00:00Z"}` + "\n"
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "in", "b.jsonl"), []byte(two), 0o644))
+	lakeOutput(t, dir, "ingest", "job.yaml")
+	require.Contains(t, lakeOutput(t, dir, "load", "job.yaml"), "loaded 27 rows in 25 partitions")
+	deleteRow(t, filepath.Join(dir, "warehouse"), 107) // the file has another row, too
+	require.Contains(t, lakeOutput(t, dir, "load", "job.yaml"), "loaded 2 rows in 1 partition, 24 there already")
+	require.Equal(t, []string{"7", "108"}, ask(t, dir, "SELECT n FROM events WHERE dt = DATE '2021-11-08' ORDER BY n"))
+	require.Contains(t, lakeOutput(t, dir, "load", "job.yaml"), "loaded 0 rows in 0 partitions, 25 there already")
+	out := lakeOutput(t, dir, "audit", "job.yaml")
+	require.Contains(t, out, "another engine has deleted some")
+	require.Contains(t, out, "all agrees")
+}
+
+// deleteRow deletes a row as an engine that merges on read does.
+func deleteRow(t *testing.T, warehouse string, n int64) {
+	db, err := sql.Open("sqlite", filepath.Join(warehouse, "catalog.db")+"?_pragma=busy_timeout(10000)")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	mount, unmount := storage.Mount(storage.Local{Root: warehouse})
+	defer unmount()
+	catalog, err := icebergsql.NewCatalog("lake", db, icebergsql.SQLite, iceberg.Properties{"warehouse": storage.LocalURI(warehouse), storage.MountProperty: mount})
+	require.NoError(t, err)
+	ice, err := catalog.LoadTable(t.Context(), []string{"k", "events"})
+	require.NoError(t, err)
+	tx := ice.NewTransaction()
+	require.NoError(t, tx.SetProperties(iceberg.Properties{icebergtable.WriteDeleteModeKey: icebergtable.WriteModeMergeOnRead}))
+	require.NoError(t, tx.Delete(t.Context(), iceberg.EqualTo(iceberg.Reference("n"), n), nil))
+	_, err = tx.Commit(t.Context())
+	require.NoError(t, err)
 }

@@ -26,6 +26,7 @@ import (
 	"lake/ingest/kafka"
 	"lake/jobs"
 	"lake/load"
+	"lake/load/bigquery"
 	"lake/load/duckdb"
 	filesink "lake/load/files"
 	"lake/load/hive"
@@ -208,6 +209,8 @@ type loadPlan struct {
 	// dialect is in what SQL it is asked.
 	dialect schemas.Dialect
 	open    func(ctx context.Context, a *app, r *resolved) (load.Warehouse, error)
+	// located checks that the files of a table that lies somewhere reach it; nil: from anywhere.
+	located func(location string) error
 	// probe tries it for lake doctor, and changes nothing.
 	probe func(ctx context.Context, r *resolved) (found string, err error)
 }
@@ -215,6 +218,17 @@ type loadPlan struct {
 // loadKinds decodes an adapter's options into a target to be opened.
 func loadKinds() map[string]func(jobs.Adapter) (loadPlan, error) {
 	return map[string]func(jobs.Adapter) (loadPlan, error){
+		"bigquery": func(options jobs.Adapter) (loadPlan, error) {
+			var cfg bigquery.Config
+			err := options.Decode(&cfg)
+			name := "bigquery " + cfg.Table
+			return loadPlan{name: name, rule: cfg.Rule, dialect: schemas.BigQuery, located: cfg.CheckLocation,
+				open: func(ctx context.Context, a *app, r *resolved) (load.Warehouse, error) {
+					return a.openBigQuery(ctx, r, name, cfg)
+				},
+				probe: func(ctx context.Context, _ *resolved) (string, error) { return bigquery.Probe(ctx, cfg) },
+			}, errors.Join(err, cfg.Check())
+		},
 		"duckdb": func(options jobs.Adapter) (loadPlan, error) {
 			var cfg duckdb.Config
 			err := options.Decode(&cfg)
@@ -278,6 +292,9 @@ func resolveLoads(r *resolved, p *problems) []loadPlan {
 		p.take(l.Pos, err)
 		if plan.rule != "" && !slices.ContainsFunc(r.Rules, func(rule jobs.Rule) bool { return rule.Name.Value == plan.rule }) {
 			p.add(l.Pos, "", "load: there is no rule %q", plan.rule)
+		}
+		if plan.located != nil && err == nil {
+			p.take(l.Pos, plan.located(cmp.Or(r.location(), r.warehouse)))
 		}
 		if slices.ContainsFunc(plans, func(other loadPlan) bool { return other.name == plan.name }) {
 			p.add(l.Pos, "", "load: %s is a target twice", plan.name)

@@ -57,6 +57,12 @@ func GCS(t testing.TB, o services.Options) *services.GCS {
 	return one(t, "fake-gcs-server", o, services.StartGCS)
 }
 
+// BigQuery starts an emulator of BigQuery for the test.
+func BigQuery(t testing.TB, o services.Options) *services.BigQuery {
+	t.Helper()
+	return one(t, "bqemulator", o, services.StartBigQuery)
+}
+
 // S3 starts an S3 server for the test.
 func S3(t testing.TB, o services.Options) *services.S3 {
 	t.Helper()
@@ -125,6 +131,7 @@ type Shared struct {
 	spark     lazy[*services.SparkThrift]
 	gcs       lazy[*services.GCS]
 	s3        lazy[*services.S3]
+	bigQuery  lazy[*services.BigQuery]
 }
 
 type lazy[S server] struct {
@@ -205,6 +212,12 @@ func (s *Shared) GCS(t testing.TB) *services.GCS {
 	return s.gcs.get(t, "fake-gcs-server", services.StartGCS)
 }
 
+// BigQuery is the emulator of BigQuery of all tests.
+func (s *Shared) BigQuery(t testing.TB) *services.BigQuery {
+	t.Helper()
+	return s.bigQuery.get(t, "bqemulator", services.StartBigQuery)
+}
+
 // S3 is the S3 server of all tests.
 func (s *Shared) S3(t testing.TB) *services.S3 {
 	t.Helper()
@@ -224,7 +237,7 @@ type around struct {
 
 func (a around) Run() int {
 	code := a.m.Run()
-	for _, err := range []error{a.s.kafka.close(), a.s.postgres.close(), a.s.gcs.close(), a.s.s3.close(), a.s.spark.close(), a.s.hive.close(), a.s.metastore.close(), a.s.hdfs.close()} {
+	for _, err := range []error{a.s.kafka.close(), a.s.postgres.close(), a.s.gcs.close(), a.s.s3.close(), a.s.bigQuery.close(), a.s.spark.close(), a.s.hive.close(), a.s.metastore.close(), a.s.hdfs.close()} {
 		if err != nil {
 			println(err.Error())
 			code = max(code, 1)

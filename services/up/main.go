@@ -48,6 +48,13 @@ var starters = map[string]func(context.Context, services.Options) (server, error
 		}
 		return server{"kafka", strings.Join(k.Brokers(), ","), k.Log(), k.PID(), k.Close}, nil
 	},
+	"bigquery": func(ctx context.Context, o services.Options) (server, error) {
+		b, err := services.StartBigQuery(ctx, o)
+		if err != nil {
+			return server{}, err
+		}
+		return server{"bigquery", b.Endpoint() + " project " + b.Project() + ", buckets in " + b.Buckets(), b.Log(), b.PID(), b.Close}, nil
+	},
 	"hdfs": func(ctx context.Context, o services.Options) (server, error) {
 		h, err := services.StartHDFS(ctx, o)
 		if err != nil {
