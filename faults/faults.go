@@ -36,6 +36,13 @@ const (
 	Noted    = "load.noted"    // the ledger says so
 )
 
+// The points of a load into Hive.
+const (
+	Copied  = "hive.copied"  // a file is copied, the partition still has the old ones
+	Placed  = "hive.placed"  // all are, and marked
+	Pointed = "hive.pointed" // the partition has the new files, nobody has looked
+)
+
 // Names are all points of an ingest.
 func Names() []string {
 	return []string{Polled, ParquetBegun, Checkpointed, Built, Staged, Swapped, Sent, Ended, Delivered}

@@ -10,6 +10,8 @@ const (
 	// Behind: the table has changed since it was loaded, or was never loaded. That is no
 	// difference: lake load mends it.
 	Behind Verdict = "not loaded yet"
+	// Dropped: the lake has dropped the date, and the target keeps it.
+	Dropped Verdict = "dropped in the lake"
 )
 
 // Check is one partition of a target beside the table's.
@@ -24,8 +26,6 @@ type Check struct {
 }
 
 // Audit compares, partition by partition of a plan, the table's digests with the target's.
-// A partition that a plan finds changed past lake differs, whatever the digests say
-// is compared: where they are the same, it is ok.
 func Audit(steps []Step, lake, target map[string]Digest) []Check {
 	checks := make([]Check, len(steps))
 	for i, s := range steps {
@@ -33,6 +33,8 @@ func Audit(steps []Step, lake, target map[string]Digest) []Check {
 		c := Check{Partition: s.Name, Verdict: Same, TableRows: a.Rows, TargetRows: b.Rows, TableDigest: a.Text(), TargetDigest: b.Text()}
 		switch why := a.Differs(b); {
 		case why == "":
+		case s.State == Kept:
+			c.Verdict = Dropped
 		case s.State == Due:
 			c.Verdict, c.Why = Behind, s.Why
 		default:

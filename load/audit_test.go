@@ -17,14 +17,14 @@ func TestAuditNames(t *testing.T) {
 	step := func(name string, state load.State) load.Step {
 		return load.Step{State: state, Why: "because", Load: load.Load{Partition: load.Partition{Name: name}}}
 	}
-	lake := map[string]load.Digest{"a": {Rows: 3, High: 1}, "b": {Rows: 3, High: 1}, "c": {Rows: 3, High: 1}, "d": {Rows: 3, High: 1}, "f": {Rows: 3}}
-	target := map[string]load.Digest{"a": {Rows: 3, High: 1}, "b": {Rows: 2, High: 1}, "c": {Rows: 3, High: 2}, "d": {Rows: 1}, "e": {Rows: 1}}
-	checks := load.Audit([]load.Step{step("a", load.Current), step("b", load.Changed), step("c", load.Current), step("d", load.Due), step("e", load.Current), step("f", load.Current)}, lake, target)
+	lake := map[string]load.Digest{"a": {Rows: 3, High: 1}, "b": {Rows: 3, High: 1}, "c": {Rows: 3, High: 1}, "d": {Rows: 3, High: 1}, "f": {Rows: 3}, "g": {Rows: 1}}
+	target := map[string]load.Digest{"a": {Rows: 3, High: 1}, "b": {Rows: 2, High: 1}, "c": {Rows: 3, High: 2}, "d": {Rows: 1}, "e": {Rows: 1}, "g": {Rows: 9}}
+	checks := load.Audit([]load.Step{step("a", load.Current), step("b", load.Changed), step("c", load.Current), step("d", load.Due), step("e", load.Current), step("f", load.Current), step("g", load.Kept)}, lake, target)
 	var got []string
 	for _, c := range checks {
 		got = append(got, c.Partition+" "+string(c.Verdict)+" "+c.Why)
 	}
-	require.Equal(t, []string{"a ok ", "b differs 3 rows and 2", "c differs their content", "d not loaded yet because", "e differs 0 rows and 1", "f differs 3 rows and 0"}, got)
+	require.Equal(t, []string{"a ok ", "b differs 3 rows and 2", "c differs their content", "d not loaded yet because", "e differs 0 rows and 1", "f differs 3 rows and 0", "g dropped in the lake "}, got)
 }
 
 // What the digest sees, and what it is to overlook: the order of the rows, and of a sum.

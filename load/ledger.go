@@ -249,3 +249,16 @@ func newLines(seq int64, lines []Line) arrow.RecordBatch {
 	}
 	return b.NewRecordBatch()
 }
+
+// Last is the incarnation of the newest line, and its lines; "" where there is none.
+func (l *Ledger) Last() (incarnation string, lines map[string]Line) {
+	var at time.Time
+	for name, each := range l.lines {
+		for _, line := range each {
+			if line.Finished.After(at) {
+				at, incarnation, lines = line.Finished, name, each
+			}
+		}
+	}
+	return incarnation, lines
+}

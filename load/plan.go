@@ -85,6 +85,9 @@ const (
 	// Changed: the target's rows are not those that the ledger says, and no load of
 	// lake's put them there.
 	Changed State = "changed"
+	// Kept: the lake has dropped the date to save room, and what it has of it now are
+	// late rows: to load them would lose what the target has.
+	Kept State = "kept"
 )
 
 // Step is one partition of a load.
@@ -170,6 +173,8 @@ func (in Inputs) step(p Partition) Step {
 	held := in.Held[p.Name]
 	s := Step{Was: was, Held: held, Load: Load{Partition: p, ID: hash(in.Target, in.Incarnation, p.Name, p.Fingerprint, was.ID, in.Force)[:24]}}
 	switch {
+	case in.Dated && noted && was.Rows > 0 && p.Date < in.Dropped:
+		s.State, s.Why = Kept, "dropped in the lake: the target keeps what it has"
 	case in.Incarnation != "" && held.ID == s.ID && held.Rows >= 0 && p.Rows >= 0 && held.Rows != p.Rows:
 		s.State, s.Why = Changed, fmt.Sprintf("the target has %d rows and lake loaded %d", held.Rows, p.Rows)
 	case in.Incarnation != "" && held.ID == s.ID:

@@ -69,6 +69,8 @@ func TestPlan(t *testing.T) {
 		"gone from the table":        {in(func(i *load.Inputs) { i.Partitions = nil }), load.Due},
 		"gone, and emptied before":   {in(func(i *load.Inputs) { i.Partitions = nil; l := line; l.Rows = 0; i.Ledger["2021-11-30"] = l }), ""},
 		"gone, not in this range":    {in(func(i *load.Inputs) { i.Partitions = nil; i.To = 18961 }), ""},
+		"dropped, then late rows":    {in(func(i *load.Inputs) { i.Partitions = []load.Partition{part("b", 1)}; i.Dropped = 18962; i.Force = "f" }), load.Kept},
+		"dropped, never loaded":      {in(func(i *load.Inputs) { i.Ledger = nil; i.Dropped = 18962 }), load.Due},
 		"gone, dropped to save room": {in(func(i *load.Inputs) { i.Partitions = nil; i.Dropped = 18962 }), ""},
 		"dropped target, made anew":  {in(func(i *load.Inputs) { i.Incarnation = "j"; i.Ledger = nil; i.Held = nil }), load.Due},
 		"emptied, and empty it stays": {in(func(i *load.Inputs) {

@@ -17,6 +17,7 @@ type Result struct {
 	Current int    `json:"current"`           // partitions that were there already
 	Found   int    `json:"found,omitempty"`   // there, from a run that ended before its ledger said so
 	Left    int    `json:"left,omitempty"`    // partitions that a stopped run did not come to
+	Kept    int    `json:"kept,omitempty"`    // that the lake has dropped
 	Changed int    `json:"changed,omitempty"` // past lake, and left alone
 	Rows    int64  `json:"rows"`
 	Bytes   int64  `json:"bytes"`
@@ -46,6 +47,8 @@ func Count(target string, steps []Step) Result {
 			r.Found++
 		case Changed:
 			r.Changed++
+		case Kept:
+			r.Kept++
 		case Due:
 			r.Loaded++
 			r.Rows += max(s.Rows, 0)
@@ -59,7 +62,7 @@ func Count(target string, steps []Step) Result {
 // Idle reports whether a plan has nothing to do: all is there, and the ledger says so.
 func Idle(steps []Step) bool {
 	for _, s := range steps {
-		if s.State != Current {
+		if s.State != Current && s.State != Kept {
 			return false
 		}
 	}
@@ -118,6 +121,9 @@ func Run(ctx context.Context, w Work) (r Result, err error) {
 		case Current:
 			r.Current++
 			continue
+		case Kept:
+			r.Kept++
+			continue
 		case Changed:
 			r.Changed++
 			changed = append(changed, s.Name+": "+s.Why)
@@ -135,7 +141,7 @@ func Run(ctx context.Context, w Work) (r Result, err error) {
 		if err != nil {
 			r.Left = left(w.Steps[i:])
 			if ctx.Err() != nil { // whatever the target made of that
-				return r, fmt.Errorf("load: stopped in partition %s, %d to go: %w (%v)", s.Name, r.Left, context.Cause(ctx), err)
+				return r, fmt.Errorf("load: stopped in partition %s, %d to go: %w (%s)", s.Name, r.Left, context.Cause(ctx), err.Error())
 			}
 			return r, fmt.Errorf("load partition %s: %w", s.Name, err)
 		}

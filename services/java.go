@@ -20,6 +20,15 @@ const (
 // halves the start of a broker and moves as many records.
 var smallJVM = []string{"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"}
 
+// opens are the flags that let old code look into packages of java.base.
+func opens(packages ...string) []string {
+	flags := make([]string, len(packages))
+	for i, p := range packages {
+		flags[i] = "--add-opens=java.base/" + p + "=ALL-UNNAMED"
+	}
+	return flags
+}
+
 // installJars returns a folder with the jars of a POM; it has the file named in holds.
 func installJars(ctx context.Context, o Options, name string, pom []byte, holds string) (string, error) {
 	cache, err := cacheFolder()

@@ -26,8 +26,9 @@ var metastorePOM []byte
 type Metastore struct {
 	server
 	java string
-	dist string // folder of the installed jars
-	kdc  *KDC   // nil: without Kerberos
+	dist string   // folder of the installed metastore
+	jars []string // class path of the server; nil: its own
+	kdc  *KDC     // nil: without Kerberos
 }
 
 // StartMetastore starts a metastore and waits until it answers.
@@ -50,11 +51,18 @@ func startMetastore(ctx context.Context, o Options) (*Metastore, error) {
 		return nil, err
 	}
 	return attempts("metastore", o, func(h home) (*Metastore, error) {
-		stop := asked(syscall.SIGTERM, 30*time.Second)
-		m := &Metastore{java: java, dist: dist, kdc: o.KDC, server: server{name: "the Hive Metastore", home: h, stop: stop, end: h.killedIfTemporary(stop)}}
-		m.run = m.metastore
+		m := newMetastore(h, java, dist)
+		m.kdc = o.KDC
 		return m, m.first(ctx, o.Settings)
 	})
+}
+
+// newMetastore is one that is not started yet.
+func newMetastore(h home, java, dist string) *Metastore {
+	stop := asked(syscall.SIGTERM, 30*time.Second)
+	m := &Metastore{java: java, dist: dist, server: server{name: "the Hive Metastore", home: h, stop: stop, end: h.killedIfTemporary(stop)}}
+	m.run = m.metastore
+	return m
 }
 
 // installMetastore returns a folder with the metastore (lib, scripts) and, in
@@ -129,7 +137,7 @@ func (m *Metastore) first(ctx context.Context, settings map[string]string) error
 	}
 	making, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	if _, err := output(making, identity{}, m.home.dir, m.env(), m.args("tools.schematool.MetastoreSchemaTool", "-dbType", "derby", "-initSchema")...); err != nil {
+	if _, err := output(making, identity{}, m.home.dir, m.env(), m.args(m.ownJars(), "tools.schematool.MetastoreSchemaTool", "-dbType", "derby", "-initSchema")...); err != nil {
 		return err
 	}
 	return m.start(ctx)
@@ -148,29 +156,43 @@ func (m *Metastore) file(name string) string { return filepath.Join(m.home.dir, 
 
 func (m *Metastore) env() []string { return []string{"METASTORE_HOME=" + m.dist} }
 
-func (m *Metastore) args(class string, more ...string) []string {
+// ownJars are the class path of the installed metastore.
+func (m *Metastore) ownJars() []string {
+	return []string{filepath.Join(m.dist, "lib", "*"), filepath.Join(m.dist, "hadoop", "*")}
+}
+
+func (m *Metastore) args(jars []string, class string, more ...string) []string {
 	args := append([]string{m.java, "-Xmx384m"}, smallJVM...)
 	args = append(args, m.kdc.jvm()...)
+	args = append(args, opens("java.lang", "java.util", "java.net", "java.util.concurrent.atomic")...)
 	args = append(args, "-Dlog4j.configurationFile="+m.file("conf/log4j2.properties"), "-Djava.net.preferIPv4Stack=true",
 		"-Dderby.stream.error.file="+m.file("derby.log"), "-Dderby.locks.deadlockTimeout=1", "-Dderby.locks.waitTimeout=5",
-		"-cp", strings.Join([]string{m.file("conf"), filepath.Join(m.dist, "lib", "*"), filepath.Join(m.dist, "hadoop", "*")}, ":"),
+		"-cp", strings.Join(append([]string{m.file("conf")}, jars...), ":"),
 		"org.apache.hadoop.hive.metastore."+class)
 	return append(args, more...)
 }
 
 func (m *Metastore) metastore(ctx context.Context) (*process, error) {
-	p, err := start(command{args: m.args("HiveMetaStore", "-p", strconv.Itoa(m.port)), env: m.env(), dir: m.home.dir, log: m.Log(), death: syscall.SIGKILL})
+	jars := m.jars
+	if jars == nil {
+		jars = m.ownJars()
+	}
+	p, err := start(command{args: m.args(jars, "HiveMetaStore", "-p", strconv.Itoa(m.port)), env: m.env(), dir: m.home.dir, log: m.Log(), death: syscall.SIGKILL})
 	if err != nil {
 		return nil, err
 	}
-	// The port opens when the server serves.
-	return p, await(ctx, p, func(ctx context.Context) error {
-		c, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", m.address())
+	return p, await(ctx, p, connects(m.address())) // the port opens when the server serves
+}
+
+// connects asks whether somebody listens at an address.
+func connects(address string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		c, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", address)
 		if err != nil {
 			return err
 		}
 		return c.Close()
-	})
+	}
 }
 
 func (m *Metastore) address() string { return "127.0.0.1:" + strconv.Itoa(m.port) }

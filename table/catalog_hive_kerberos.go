@@ -15,7 +15,7 @@ import (
 	"github.com/jcmturner/gokrb5/v8/spnego"
 	"github.com/jcmturner/gokrb5/v8/types"
 
-	"lake/storage/kerberos"
+	"lake/kerberos"
 )
 
 // HiveKerberos is how a metastore is told who asks, where it wants Kerberos.

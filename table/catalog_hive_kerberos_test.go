@@ -7,9 +7,9 @@ import (
 	"github.com/jcmturner/gokrb5/v8/client"
 	"github.com/stretchr/testify/require"
 
+	"lake/kerberos"
 	"lake/services"
 	"lake/services/servicetest"
-	"lake/storage/kerberos"
 )
 
 // A metastore that asks for Kerberos, with and without signed frames: tables are

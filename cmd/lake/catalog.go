@@ -11,8 +11,8 @@ import (
 	"github.com/jcmturner/gokrb5/v8/client"
 
 	"lake/jobs"
+	"lake/kerberos"
 	"lake/storage"
-	"lake/storage/kerberos"
 	"lake/table"
 )
 

@@ -207,6 +207,11 @@ func (a *app) addStreams(ctx context.Context, r *resolved, t *table.Table, run *
 	if err != nil || !found {
 		return err
 	}
+	r.addStreamsOf(state, run)
+	return nil
+}
+
+func (r *resolved) addStreamsOf(state ingest.State, run *compact.Options) {
 	if state.Watermark != nil {
 		run.Closed = dateOf(*state.Watermark, r.zone)
 	}
@@ -219,7 +224,6 @@ func (a *app) addStreams(ctx context.Context, r *resolved, t *table.Table, run *
 			run.Streams = append(run.Streams, stream)
 		}
 	}
-	return nil
 }
 
 func printPlan(w io.Writer, p compact.Plan) {

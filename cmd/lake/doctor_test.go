@@ -180,16 +180,16 @@ publish: {to: in.jsonl/below}
 	if !duckdb.Available {
 		return
 	}
-	require.Contains(t, checks["load duckdb events"].Found, "not there yet")
+	require.Contains(t, checks["load duckdb w.duckdb events"].Found, "not there yet")
 	lakeOutput(t, dir, "ingest", "job.yaml")
 	lakeOutput(t, dir, "load", "job.yaml")
 	_, checks, said = doctor(t, dir, job)
-	require.Equal(t, "a table could be made", checks["load duckdb events"].Found, said)
-	require.Contains(t, checks["catalog SQLite "+dir+"/warehouse/catalog.db"].Found, "1 tables, d.events with 1 row")
+	require.Equal(t, "a table could be made", checks["load duckdb w.duckdb events"].Found, said)
+	require.Contains(t, checks["catalog SQLite "+dir+"/warehouse/catalog.db"].Found, "2 tables, d.events with 1 row")
 	unlock := lockLikeAnother(t, filepath.Join(dir, "w.duckdb"))
 	code, checks, said = doctor(t, dir, job)
 	require.Equal(t, exitRetry, code, said)
-	require.Contains(t, checks["load duckdb events"].Mend, "close the shell or notebook")
+	require.Contains(t, checks["load duckdb w.duckdb events"].Mend, "close the shell or notebook")
 	unlock()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "w.duckdb"), []byte("not a database, but a text of some length"), 0o644))
 	code, _, said = doctor(t, dir, job)

@@ -83,7 +83,7 @@ func printLoad(w io.Writer, result loadResult) {
 		for _, each := range []struct {
 			n    int
 			text string
-		}{{t.Found, "found again"}, {t.Changed, "changed past lake"}, {t.Left, "left"}} {
+		}{{t.Found, "found again"}, {t.Changed, "changed past lake"}, {t.Kept, "dropped in the lake and kept"}, {t.Left, "left"}} {
 			if each.n > 0 {
 				more += fmt.Sprintf(", %d %s", each.n, each.text)
 			}
@@ -140,6 +140,11 @@ func (a *app) load(ctx context.Context, r *resolved, o loadOptions) (result load
 		}
 		if err != nil {
 			return result, fmt.Errorf("%s: %w", l.name, explainLoad(err))
+		}
+	}
+	if !o.dryRun {
+		if err := a.tidyLedger(ctx, r, t.catalog); err != nil { // the next run does it
+			a.log.Warn("the ledger was not tidied", "error", err)
 		}
 	}
 	return result, nil

@@ -71,7 +71,7 @@ func (a *app) newLoading(ctx context.Context, r *resolved, t *opened, l loadPlan
 		return nil, err
 	}
 	if l.local {
-		g.w = localCopies{Warehouse: g.w, files: t.FS(), dir: r.loadFolder()}
+		g.w = localCopies(g.w, t.FS(), r, l.name)
 	}
 	return g, nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"lake/load/duckdb"
 	"lake/services/servicetest"
 )
 
@@ -51,6 +53,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits":  exits,
 			"concat": concat,
+			"duckdb": askDuckDB,
 		},
 	})
 }
@@ -88,4 +91,18 @@ func concat(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text.String()), 0o644))
+}
+
+// duckdb FILE STATEMENT does, in a DuckDB database, what a person would do past lake.
+func askDuckDB(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: duckdb FILE STATEMENT")
+	}
+	w, err := duckdb.Open(context.Background(), duckdb.Config{Path: ts.MkAbs(args[0])}, duckdb.Options{TempDir: ts.MkAbs("tmp")})
+	ts.Check(err)
+	_, cells, err := w.Query(context.Background(), args[1])
+	ts.Check(errors.Join(err, w.Close()))
+	for _, row := range cells {
+		ts.Logf("%s", strings.Join(row, " "))
+	}
 }

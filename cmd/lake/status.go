@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,7 +26,7 @@ func newStatus(a *app) *cobra.Command {
 		Short: "where a job stands: offsets, lag, commits, files, rules",
 		Long: `Status reads where a job stands from its table: the offsets of its source and how
 far they lag behind, the last commit, snapshots, small files, the state of its
-rules and its dead letters. It changes nothing and disturbs no run. Without a
+rules, its dead letters, and what was loaded into warehouses. It changes nothing and disturbs no run. Without a
 job it lists what fills the tables of --warehouse or --catalog.`,
 		Example: "  lake status jobs/nobroker.yaml",
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -75,6 +76,7 @@ type statusResult struct {
 	Bytes       int64             `json:"bytes"`
 	Rules       []ruleStatus      `json:"rules"`
 	DeadLetters int64             `json:"dead_letters"`
+	Loads       []loadedStatus    `json:"loads"`
 	Running     bool              `json:"running"`
 }
 
@@ -124,6 +126,9 @@ func (a *app) status(ctx context.Context, r *resolved) (s statusResult, err erro
 	s.SmallFiles = small
 	for _, f := range files {
 		s.Bytes += f.Bytes
+	}
+	if s.Loads, err = a.loadedStatus(ctx, r, t.catalog); err != nil {
+		return s, err
 	}
 	s.Running, err = a.isHeld(r)
 	return s, err
@@ -219,6 +224,19 @@ func printStatus(w io.Writer, s statusResult) {
 		}
 		g.print(w)
 	}
+	printLoads(w, s.Loads)
+}
+
+func printLoads(w io.Writer, loads []loadedStatus) {
+	if len(loads) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	g := newGrid("  loaded into", "partitions", "rows", "last").numbers(1, 2)
+	for _, l := range loads {
+		g.add("  "+l.Target, formatCount(int64(l.Partitions)), formatCount(l.Rows), cmp.Or(l.Last, "never"))
+	}
+	g.print(w)
 }
 
 type warehouseLine struct {

@@ -18,7 +18,7 @@ var version = "unknown" //nolint:gochecknoglobals // -ldflags -X needs a variabl
 func commands(a *app) []*cobra.Command {
 	return []*cobra.Command{
 		newDemo(a), newInit(a), newLint(a), newTest(a), newDoctor(a), newGenerate(a),
-		newIngest(a), newCompact(a), newLoad(a), newPublish(a), newRules(a),
+		newIngest(a), newCompact(a), newLoad(a), newAudit(a), newPublish(a), newRules(a),
 		newTables(a), newDLQ(a), newStatus(a), newVersion(a),
 	}
 }

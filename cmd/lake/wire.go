@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -25,8 +26,10 @@ import (
 	"lake/ingest/kafka"
 	"lake/jobs"
 	"lake/load"
+	"lake/load/bigquery"
 	"lake/load/duckdb"
 	filesink "lake/load/files"
+	"lake/load/hive"
 	kafkasink "lake/load/kafka"
 	"lake/schemas"
 	"lake/storage"
@@ -204,6 +207,8 @@ type loadPlan struct {
 	// dialect is in what SQL it is asked.
 	dialect schemas.Dialect
 	open    func(ctx context.Context, a *app, r *resolved) (load.Warehouse, error)
+	// located checks that the files of a table that lies somewhere reach it; nil: from anywhere.
+	located func(location string) error
 	// probe tries it for lake doctor, and changes nothing.
 	probe func(ctx context.Context, r *resolved) (found string, err error)
 }
@@ -211,6 +216,17 @@ type loadPlan struct {
 // loadKinds decodes an adapter's options into a target to be opened.
 func loadKinds() map[string]func(jobs.Adapter) (loadPlan, error) {
 	return map[string]func(jobs.Adapter) (loadPlan, error){
+		"bigquery": func(options jobs.Adapter) (loadPlan, error) {
+			var cfg bigquery.Config
+			err := options.Decode(&cfg)
+			name := "bigquery " + cfg.Table
+			return loadPlan{name: name, rule: cfg.Rule, dialect: schemas.BigQuery, located: cfg.CheckLocation,
+				open: func(ctx context.Context, a *app, r *resolved) (load.Warehouse, error) {
+					return a.openBigQuery(ctx, r, name, cfg)
+				},
+				probe: func(ctx context.Context, _ *resolved) (string, error) { return bigquery.Probe(ctx, cfg) },
+			}, errors.Join(err, cfg.Check())
+		},
 		"duckdb": func(options jobs.Adapter) (loadPlan, error) {
 			var cfg duckdb.Config
 			err := options.Decode(&cfg)
@@ -226,8 +242,40 @@ func loadKinds() map[string]func(jobs.Adapter) (loadPlan, error) {
 				probe: func(ctx context.Context, r *resolved) (string, error) { return duckdb.Probe(ctx, at(r)) },
 			}, errors.Join(err, cfg.Check())
 		},
+		"hive": func(options jobs.Adapter) (loadPlan, error) {
+			var cfg hive.Config
+			err := options.Decode(&cfg)
+			at := func(r *resolved) hive.Config {
+				out := cfg
+				if cfg.TLS != nil && cfg.TLS.CA != "" {
+					out.TLS = &hive.TLS{CA: r.Resolve(cfg.TLS.CA), Insecure: cfg.TLS.Insecure}
+				}
+				return out
+			}
+			// Not by the server's name: another one may lead to the same table.
+			return loadPlan{name: "hive " + cfg.Table + " " + cfg.Location, rule: cfg.Rule, dialect: schemas.Hive,
+				open: func(ctx context.Context, a *app, r *resolved) (load.Warehouse, error) {
+					files := a.filesystems(r.folder, r.stores)
+					w, err := hive.Open(ctx, at(r), hive.Options{Files: files, Log: a.log})
+					if err != nil {
+						return nil, errors.Join(err, files.Close())
+					}
+					return closing{w, files}, nil
+				},
+				probe: func(ctx context.Context, r *resolved) (string, error) { return hive.Probe(ctx, at(r)) },
+			}, errors.Join(err, cfg.Check())
+		},
 	}
 }
+
+// closing is a warehouse with filesystems of its own.
+type closing struct {
+	load.Warehouse
+	files io.Closer
+}
+
+// Close implements load.Warehouse.
+func (c closing) Close() error { return errors.Join(c.Warehouse.Close(), c.files.Close()) }
 
 func resolveLoads(r *resolved, p *problems) []loadPlan {
 	kinds := loadKinds()
@@ -242,6 +290,9 @@ func resolveLoads(r *resolved, p *problems) []loadPlan {
 		p.take(l.Pos, err)
 		if plan.rule != "" && !slices.ContainsFunc(r.Rules, func(rule jobs.Rule) bool { return rule.Name.Value == plan.rule }) {
 			p.add(l.Pos, "", "load: there is no rule %q", plan.rule)
+		}
+		if plan.located != nil && err == nil {
+			p.take(l.Pos, plan.located(cmp.Or(r.location(), r.warehouse)))
 		}
 		if slices.ContainsFunc(plans, func(other loadPlan) bool { return other.name == plan.name }) {
 			p.add(l.Pos, "", "load: %s is a target twice", plan.name)

@@ -8,6 +8,8 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -28,20 +30,35 @@ var ErrLocked = errors.New("another process has the database open")
 
 // Warehouse is one target table of a DuckDB database.
 type Warehouse struct {
-	db      *sql.DB
+	db      *sql.DB // nil: the database is not there yet
 	path    string
+	options Options
 	target  string   // as the job file has it
 	columns []string // as Prepare was told
 	date    string   // the column that partitions it; "": none
 }
 
-// Open opens, or makes, the database for one target table. The caller closes it.
-func Open(ctx context.Context, cfg Config, o Options) (*Warehouse, error) {
+// Open opens the database for one target table; one that is not there yet is made
+// by Prepare. The caller closes it.
+func Open(_ context.Context, cfg Config, o Options) (*Warehouse, error) {
 	path, err := filepath.Abs(cfg.Path)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", cfg.Path, err)
 	}
-	connector, err := duckdb.NewConnector(path, func(conn driver.ExecerContext) error {
+	w := &Warehouse{path: path, target: cfg.Table, options: o}
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return w, nil
+	}
+	return w, w.connect()
+}
+
+// connect opens the database, and makes it where it is missing.
+func (w *Warehouse) connect() error {
+	if w.db != nil {
+		return nil
+	}
+	o := w.options
+	connector, err := duckdb.NewConnector(w.path, func(conn driver.ExecerContext) error {
 		for _, setting := range []string{
 			fmt.Sprintf("SET memory_limit = '%dMiB'", max(o.MemoryBytes>>20, 64)),
 			fmt.Sprintf("SET threads = %d", max(o.Threads, 1)),
@@ -56,11 +73,11 @@ func Open(ctx context.Context, cfg Config, o Options) (*Warehouse, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, locked(err))
+		return fmt.Errorf("open %s: %w", w.path, locked(err))
 	}
-	w := &Warehouse{db: sql.OpenDB(connector), path: path, target: cfg.Table}
+	w.db = sql.OpenDB(connector)
 	w.db.SetMaxOpenConns(1)
-	return w, nil
+	return nil
 }
 
 // locked tells another process's lock from other errors.
@@ -73,6 +90,9 @@ func locked(err error) error {
 
 // Close closes the database.
 func (w *Warehouse) Close() error {
+	if w.db == nil {
+		return nil
+	}
 	if err := w.db.Close(); err != nil {
 		return fmt.Errorf("close %s: %w", w.path, err)
 	}
@@ -144,6 +164,9 @@ func ignoreDone(err error) error {
 
 // Query answers a query as text cells, NULL as "NULL"; for people to look at.
 func (w *Warehouse) Query(ctx context.Context, query string) (columns []string, cells [][]string, err error) {
+	if w.db == nil {
+		return nil, nil, fmt.Errorf("there is no database %s", w.path)
+	}
 	rows, err := w.db.QueryContext(ctx, query)
 	if err != nil {
 		return nil, nil, err

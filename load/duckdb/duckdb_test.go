@@ -26,6 +26,7 @@ func TestSuite(t *testing.T) {
 		path := filepath.Join(dir, "w.duckdb")
 		past := func(t *testing.T, statement string) {
 			w := open(t, path, "x")
+			require.NoError(t, w.connect())
 			_, err := w.db.ExecContext(t.Context(), statement)
 			require.NoError(t, err)
 			require.NoError(t, w.Close())

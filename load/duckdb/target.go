@@ -30,6 +30,9 @@ func (w *Warehouse) name() (schema, table string) {
 
 // Inspect implements load.Warehouse.
 func (w *Warehouse) Inspect(ctx context.Context) (string, error) {
+	if w.db == nil {
+		return "", nil
+	}
 	_, incarnation, err := w.comment(ctx, w.db)
 	return incarnation, err
 }
@@ -64,6 +67,9 @@ func (w *Warehouse) comment(ctx context.Context, q querier) (text, incarnation s
 // Prepare implements load.Warehouse.
 func (w *Warehouse) Prepare(ctx context.Context, t load.Table) (incarnation string, err error) {
 	w.date, w.columns = t.DateColumn, t.Schema.Names()
+	if err := w.connect(); err != nil {
+		return "", err
+	}
 	tx, err := w.db.BeginTx(ctx, nil)
 	if err != nil {
 		return "", fmt.Errorf("prepare table %s: %w", w.target, err)

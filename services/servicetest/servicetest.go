@@ -45,10 +45,28 @@ func KDC(t testing.TB) *services.KDC {
 	return one(t, "the KDC", services.Options{}, services.StartKDC)
 }
 
+// HiveServer starts a HiveServer2 with its metastore for the test and stops both at its end.
+func HiveServer(t testing.TB, o services.Options) *services.HiveServer {
+	t.Helper()
+	return one(t, "HiveServer2", o, services.StartHiveServer2)
+}
+
+// SparkThrift starts a Spark Thrift Server for the test and stops it at the test's end.
+func SparkThrift(t testing.TB, o services.Options) *services.SparkThrift {
+	t.Helper()
+	return one(t, "the Spark Thrift Server", o, services.StartSparkThrift)
+}
+
 // GCS starts an emulator of Google Cloud Storage for the test.
 func GCS(t testing.TB, o services.Options) *services.GCS {
 	t.Helper()
 	return one(t, "fake-gcs-server", o, services.StartGCS)
+}
+
+// BigQuery starts an emulator of BigQuery for the test.
+func BigQuery(t testing.TB, o services.Options) *services.BigQuery {
+	t.Helper()
+	return one(t, "bqemulator", o, services.StartBigQuery)
 }
 
 // S3 starts an S3 server for the test.
@@ -115,8 +133,11 @@ type Shared struct {
 	postgres  lazy[*services.Postgres]
 	hdfs      lazy[*services.HDFS]
 	metastore lazy[*services.Metastore]
+	hive      lazy[*services.HiveServer]
+	spark     lazy[*services.SparkThrift]
 	gcs       lazy[*services.GCS]
 	s3        lazy[*services.S3]
+	bigQuery  lazy[*services.BigQuery]
 }
 
 type lazy[S server] struct {
@@ -175,10 +196,32 @@ func (s *Shared) Metastore(t testing.TB) *services.Metastore {
 	return s.metastore.get(t, "the Hive Metastore", services.StartMetastore)
 }
 
+// HiveServer is the HiveServer2 of all tests.
+func (s *Shared) HiveServer(t testing.TB) *services.HiveServer {
+	t.Helper()
+	return s.hive.get(t, "HiveServer2", services.StartHiveServer2)
+}
+
+// SparkThrift is the Spark Thrift Server of all tests; it uses the metastore of HiveServer.
+func (s *Shared) SparkThrift(t testing.TB) *services.SparkThrift {
+	t.Helper()
+	uri := s.HiveServer(t).Metastore().URI()
+	return s.spark.get(t, "the Spark Thrift Server", func(ctx context.Context, o services.Options) (*services.SparkThrift, error) {
+		o.Settings = map[string]string{"spark.hadoop.hive.metastore.uris": uri}
+		return services.StartSparkThrift(ctx, o)
+	})
+}
+
 // GCS is the emulator of Google Cloud Storage of all tests.
 func (s *Shared) GCS(t testing.TB) *services.GCS {
 	t.Helper()
 	return s.gcs.get(t, "fake-gcs-server", services.StartGCS)
+}
+
+// BigQuery is the emulator of BigQuery of all tests.
+func (s *Shared) BigQuery(t testing.TB) *services.BigQuery {
+	t.Helper()
+	return s.bigQuery.get(t, "bqemulator", services.StartBigQuery)
 }
 
 // S3 is the S3 server of all tests.
@@ -200,7 +243,7 @@ type around struct {
 
 func (a around) Run() int {
 	code := a.m.Run()
-	for _, err := range []error{a.s.kafka.close(), a.s.postgres.close(), a.s.gcs.close(), a.s.s3.close(), a.s.metastore.close(), a.s.hdfs.close()} {
+	for _, err := range []error{a.s.kafka.close(), a.s.postgres.close(), a.s.gcs.close(), a.s.s3.close(), a.s.bigQuery.close(), a.s.spark.close(), a.s.hive.close(), a.s.metastore.close(), a.s.hdfs.close()} {
 		if err != nil {
 			println(err.Error())
 			code = max(code, 1)

@@ -48,6 +48,13 @@ var starters = map[string]func(context.Context, services.Options) (server, error
 		}
 		return server{"kafka", strings.Join(k.Brokers(), ","), k.Log(), k.PID(), k.Close}, nil
 	},
+	"bigquery": func(ctx context.Context, o services.Options) (server, error) {
+		b, err := services.StartBigQuery(ctx, o)
+		if err != nil {
+			return server{}, err
+		}
+		return server{"bigquery", b.Endpoint() + " project " + b.Project() + ", buckets in " + b.Buckets(), b.Log(), b.PID(), b.Close}, nil
+	},
 	"hdfs": func(ctx context.Context, o services.Options) (server, error) {
 		h, err := services.StartHDFS(ctx, o)
 		if err != nil {
@@ -61,6 +68,20 @@ var starters = map[string]func(context.Context, services.Options) (server, error
 			return server{}, err
 		}
 		return server{"hive", m.URI(), m.Log(), m.PID(), m.Close}, nil
+	},
+	"hiveserver": func(ctx context.Context, o services.Options) (server, error) {
+		h, err := services.StartHiveServer2(ctx, o)
+		if err != nil {
+			return server{}, err
+		}
+		return server{"hiveserver", h.Address() + " metastore " + h.Metastore().URI(), h.Log(), h.PID(), h.Close}, nil
+	},
+	"spark-thrift": func(ctx context.Context, o services.Options) (server, error) {
+		s, err := services.StartSparkThrift(ctx, o)
+		if err != nil {
+			return server{}, err
+		}
+		return server{"spark-thrift", s.Address(), s.Log(), s.PID(), s.Close}, nil
 	},
 	"postgres": func(ctx context.Context, o services.Options) (server, error) {
 		p, err := services.StartPostgres(ctx, o)
@@ -161,7 +182,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		if *output == "json" {
 			err = json.NewEncoder(stdout).Encode(s)
 		} else {
-			_, err = fmt.Fprintf(stdout, "%-10s %s\n%-10s log %s\n", s.Name, s.Address, "", s.Log)
+			_, err = fmt.Fprintf(stdout, "%-12s %s\n%-12s log %s\n", s.Name, s.Address, "", s.Log)
 		}
 		if err != nil {
 			return err

@@ -16,7 +16,7 @@ import (
 
 	"github.com/colinmarc/hdfs/v2/hadoopconf"
 
-	"lake/storage/kerberos"
+	"lake/kerberos"
 )
 
 // Environment is what of the process's environment says where HDFS is and who

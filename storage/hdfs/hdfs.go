@@ -20,8 +20,8 @@ import (
 	"github.com/colinmarc/hdfs/v2"
 	"github.com/colinmarc/hdfs/v2/hadoopconf"
 
+	"lake/kerberos"
 	"lake/storage"
-	"lake/storage/kerberos"
 )
 
 // FS is HDFS, of all the clusters that its URIs name: hdfs://nameservice/path,

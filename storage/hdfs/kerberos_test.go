@@ -10,10 +10,10 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"lake/kerberos"
 	"lake/services"
 	"lake/services/servicetest"
 	"lake/storage"
-	"lake/storage/kerberos"
 )
 
 // A cluster that asks for Kerberos, for its calls and for its data: a keytab that

@@ -1,5 +1,5 @@
 // Package kerberos is who this process is to servers that ask for Kerberos: the
-// namenodes of HDFS and the Hive Metastore, with the same credentials.
+// namenodes of HDFS, the Hive Metastore and HiveServer2, with the same credentials.
 package kerberos
 
 import (
