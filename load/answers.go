@@ -30,6 +30,20 @@ type Engine interface {
 	Answer(ctx context.Context, set []string, query string, row func(cells []sql.NullString) error) error
 }
 
+// EngineOf is the engine that a target is, itself or below what it is wrapped in.
+func EngineOf(w Warehouse) (Engine, bool) {
+	for {
+		if e, ok := w.(Engine); ok {
+			return e, true
+		}
+		wrapped, ok := w.(interface{ Unwrap() Warehouse })
+		if !ok {
+			return nil, false
+		}
+		w = wrapped.Unwrap()
+	}
+}
+
 // maxAnswers bounds what is taken from an engine: answers are kept in memory.
 const maxAnswers = 10_000_000
 

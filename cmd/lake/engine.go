@@ -45,12 +45,8 @@ func (a *app) openEngine(ctx context.Context, r *resolved, t *opened, name strin
 		return nil, fmt.Errorf("%s: %w", r.loads[i].name, explainLoad(err))
 	}
 	e := &engine{loading: g, r: r, filter: filter}
-	w := g.w
-	if wrapped, ok := w.(interface{ Unwrap() load.Warehouse }); ok {
-		w = wrapped.Unwrap()
-	}
 	var ok bool
-	if e.Engine, ok = w.(load.Engine); !ok {
+	if e.Engine, ok = load.EngineOf(g.w); !ok {
 		return nil, errors.Join(fmt.Errorf("%s answers no queries", g.l.name), g.Close())
 	}
 	if is := string(e.Dialect()); is != name {

@@ -277,6 +277,9 @@ type closing struct {
 // Close implements load.Warehouse.
 func (c closing) Close() error { return errors.Join(c.Warehouse.Close(), c.files.Close()) }
 
+// Unwrap is the target itself.
+func (c closing) Unwrap() load.Warehouse { return c.Warehouse }
+
 func resolveLoads(r *resolved, p *problems) []loadPlan {
 	kinds := loadKinds()
 	var plans []loadPlan
