@@ -129,7 +129,7 @@ func kindOf(code int, reason, text string) (kind error, hint string) {
 	case reason == "resourcesExceeded", reason == "responseTooLarge":
 		return load.ErrRejected, "lake compact makes row groups and files that are easier to read"
 	case code == http.StatusForbidden, reason == "accessDenied":
-		return load.ErrDenied, "the account needs roles/bigquery.dataEditor on the dataset, roles/bigquery.jobUser on the project, and roles/storage.objectViewer on the bucket"
+		return load.ErrDenied, "the account needs roles/bigquery.dataEditor on the dataset, roles/bigquery.user on the project, and roles/storage.objectViewer on the bucket"
 	case strings.Contains(text, "Not found: Dataset"):
 		return load.ErrTargetSchema, "bq mk --dataset --location=… project:dataset, or location: in the job file"
 	case strings.Contains(text, "Not found: Table"):
