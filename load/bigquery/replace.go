@@ -157,7 +157,7 @@ func (w *Warehouse) attempt(ctx context.Context, l load.Load) (load.Held, error)
 }
 
 func passesAsJob(e *bq.ErrorProto) bool {
-	kind, _ := kindOf(0, e.Reason, e.Message)
+	_, kind := kindOf(0, e.Reason, e.Message)
 	return kind == load.ErrAway && e.Reason != "quotaExceeded" && e.Reason != "stopped"
 }
 
