@@ -92,7 +92,7 @@ load:
 
 	write("in/b.jsonl", row(5, 29))
 	lakeOutput(t, dir, "ingest", "job.yaml")
-	require.Contains(t, lakeOutput(t, dir, "load", "job.yaml"), "loaded 2 rows in 1 partitions, 2 there already")
+	require.Contains(t, lakeOutput(t, dir, "load", "job.yaml"), "loaded 2 rows in 1 partition, 2 there already")
 	require.Equal(t, []string{"2021-11-28 2 3 4", "2021-11-29 2 8 4", "2021-11-30 1 4 2"}, inHive(t, hive.Address(), all))
 
 	inHive(t, hive.Address(), "CREATE TABLE portal.kept STORED AS PARQUET AS SELECT n, `user`, ts, tags FROM portal.events WHERE dt = DATE '2021-11-28' AND n <> 2",
