@@ -151,7 +151,7 @@ func (h *HiveServer) hiveServer2(ctx context.Context) (*process, error) {
 	if err := os.MkdirAll(h.file("tmp"), 0o755); err != nil {
 		return nil, err
 	}
-	p, err := start(command{args: args, dir: h.home.dir, log: h.Log(), death: syscall.SIGKILL})
+	p, err := start(command{args: args, env: asThisUser(), dir: h.home.dir, log: h.Log(), death: syscall.SIGKILL})
 	if err != nil {
 		return nil, err
 	}
