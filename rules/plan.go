@@ -289,11 +289,15 @@ func aggregateText(a Agg) string {
 }
 
 // Print is the query in an engine's SQL, over a table by its name there, with
-// the same answer. It fails where the engine has no form for a part of it.
-// NUMERIC averages are rounded from a DOUBLE by DuckDB, and what overflows a
-// FLOAT64 is infinite there.
+// the same answer; where lake reports a row or group as failed, the query fails,
+// unless the engine need not compute it. Print fails where the engine has no form
+// for a part of the query. Outside BigQuery, NUMERIC averages are rounded from a
+// DOUBLE, and what overflows a FLOAT64 is infinite.
 func (p *Plan) Print(d schemas.Dialect, table string) (string, error) {
-	out := &printer{dialect: d, engine: true}
+	out, err := newPrinter(d)
+	if err != nil {
+		return "", err
+	}
 	var b strings.Builder
 	for i, c := range p.Select {
 		b.WriteString([]string{"SELECT ", ",\n       "}[min(i, 1)])
@@ -303,9 +307,11 @@ func (p *Plan) Print(d schemas.Dialect, table string) (string, error) {
 		}
 		b.WriteString(text)
 	}
-	b.WriteString("\nFROM " + tableName(d, table))
+	selected := b.String()
+	b.Reset()
+	where := ""
 	if p.Filter != nil {
-		b.WriteString("\nWHERE " + out.bare(p.Filter.(node)))
+		where = out.bare(p.Filter.(node))
 	}
 	var keys []string
 	for _, k := range p.Keys {
@@ -314,16 +320,44 @@ func (p *Plan) Print(d schemas.Dialect, table string) (string, error) {
 	if p.Window != nil {
 		keys = append(keys, out.bare(p.windowExpr))
 	}
+	having := ""
+	if p.Having != nil {
+		having = "\nHAVING " + out.bare(p.Having.(node))
+	}
+	b.WriteString(selected + "\nFROM " + tableName(d, table))
+	if where = out.guarded(where); where != "" {
+		b.WriteString("\nWHERE " + where)
+	}
 	if len(keys) > 0 {
 		b.WriteString("\nGROUP BY " + strings.Join(keys, ", "))
 	}
-	if p.Having != nil {
-		b.WriteString("\nHAVING " + out.bare(p.Having.(node)))
-	}
+	b.WriteString(having)
 	if out.err != nil {
 		return "", fmt.Errorf("print the query for %s: %w", d, out.err)
 	}
 	return b.String(), nil
+}
+
+// Settings are statements that a session of the engine runs before a printed query.
+// A query that needs one fails in a session without it.
+func Settings(d schemas.Dialect) []string {
+	p, err := newPrinter(d)
+	if err != nil || p.f == nil {
+		return nil
+	}
+	return p.f.set
+}
+
+// guarded is WHERE's condition with what makes sure of the session's settings.
+func (p *printer) guarded(where string) string {
+	switch {
+	case p.f == nil || p.f.guard == "" || !p.f.always && !p.strict:
+		return where
+	case where == "":
+		return p.f.guard
+	default:
+		return p.f.guard + "\n  AND (" + where + ")"
+	}
 }
 
 // tableName quotes a name: BigQuery's as a whole, others' by part.

@@ -2,7 +2,6 @@ package rules
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"lake/schemas"
@@ -12,18 +11,13 @@ import (
 // GoogleSQL. A row that lake reports as failed makes the query fail there.
 func (p *printer) duckCall(c *call) (text string, level int, ok bool) {
 	a := c.args
-	made := func(format string, args ...any) (string, int, bool) {
-		return fmt.Sprintf(format, args...), levelPrimary, true
-	}
 	switch c.op {
 	case opEqual, opNotEqual, opLess, opLessEqual, opGreater, opGreaterEqual:
-		return p.duckCompare(c)
+		return p.compare(c)
 	case opIn:
-		if mayBeNaN(a[0]) && slices.ContainsFunc(a[1:], mayBeNaN) {
-			return made("%s", p.fail("DuckDB finds NaN in a list that holds NaN, BigQuery does not: leave NaN out of %s", c))
-		}
+		return p.among(c)
 	case opLike:
-		return fmt.Sprintf(`%s LIKE %s ESCAPE '\'`, p.operand(a[0], levelArithmetic), p.operand(a[1], levelArithmetic)), levelCompare, true
+		return p.like(c)
 	case opCoerce: // of one type: what DuckDB finds for several may have no digits behind the point
 		if c.typ.Kind == schemas.Decimal {
 			return made("CAST(%s AS %s)", p.bare(a[0]), p.typeName(c.typ))
@@ -61,7 +55,7 @@ func (p *printer) duckCall(c *call) (text string, level int, ok bool) {
 		}
 		return made("CAST(sign(%s) AS %s)", p.bare(a[0]), p.typeName(c.typ))
 	case opGreatest, opLeast:
-		return p.duckExtreme(c)
+		return p.extreme(c)
 	case opConcat:
 		parts := make([]string, len(a))
 		for i, x := range a {
@@ -84,7 +78,7 @@ func (p *printer) duckCall(c *call) (text string, level int, ok bool) {
 	case opRegexp:
 		return made("regexp_matches(%s, %s)", p.bare(a[0]), p.bare(a[1]))
 	case opDate:
-		return made("CAST(%s AS DATE)", p.local(a[0], a[1]))
+		return made("CAST(%s AS DATE)", p.duckLocal(a[0], a[1]))
 	case opMakeDate:
 		return made("make_date(%s)", p.list(a))
 	case opExtract:
@@ -111,74 +105,12 @@ func (p *printer) duckCall(c *call) (text string, level int, ok bool) {
 	return "", 0, false
 }
 
-// duckCompare keeps NaN, which DuckDB takes as equal to itself and as the
-// greatest, unequal and unordered.
-func (p *printer) duckCompare(c *call) (string, int, bool) {
-	l, r := c.args[0], c.args[1]
-	op := c.op.name
-	if c.op == opNotEqual {
-		op = "<>"
-	}
-	plain := p.operand(l, levelArithmetic) + " " + op + " " + p.operand(r, levelArithmetic)
-	lnan, rnan := mayBeNaN(l), mayBeNaN(r)
-	guarded, other := l, r
-	switch c.op {
-	case opEqual, opNotEqual:
-		if !lnan || !rnan {
-			return plain, levelCompare, true
-		}
-	case opLess, opLessEqual:
-		if guarded, other = r, l; !rnan {
-			return plain, levelCompare, true
-		}
-	default:
-		if !lnan {
-			return plain, levelCompare, true
-		}
-	}
-	result := "FALSE"
-	if c.op == opNotEqual {
-		result = "TRUE"
-	}
-	return fmt.Sprintf("(CASE WHEN isnan(%s)%s THEN %s ELSE %s END)", p.bare(guarded), p.present(other), result, plain), levelPrimary, true
-}
-
-// unlessZero makes a division by zero an error, where what is divided is not NULL.
-func (p *printer) unlessZero(what, by node, text string) (string, int, bool) {
-	if lit, ok := by.(*literal); ok && !lit.isNull() && !isZero(lit) {
-		return "(" + text + ")", levelPrimary, true
-	}
-	return fmt.Sprintf("(CASE WHEN %s = 0%s THEN error('division by zero') ELSE %s END)", p.primary(by), p.present(what), text), levelPrimary, true
-}
-
-// present is the further condition that values are not NULL.
-func (p *printer) present(values ...node) string {
-	text := ""
-	for _, n := range values {
-		if lit, ok := n.(*literal); !ok || lit.isNull() {
-			text += " AND " + p.operand(n, levelArithmetic) + " IS NOT NULL"
-		}
-	}
-	return text
-}
-
 // double is a FLOAT64 operand: integers divide as integers there unless they are cast.
 func (p *printer) double(n node) string {
 	if c, ok := n.(*call); ok && c.op == opCoerce {
 		return "CAST(" + p.bare(n) + " AS DOUBLE)"
 	}
 	return p.primary(n)
-}
-
-func isZero(l *literal) bool {
-	switch l.typ.Kind {
-	case schemas.Float64:
-		return l.v.floats[0] == 0
-	case schemas.Decimal:
-		return l.v.nums[0] == zeroNum
-	default:
-		return l.v.ints[0] == 0
-	}
 }
 
 // duckProduct multiplies DECIMALs: the product has the digits of both behind the
@@ -196,27 +128,6 @@ func (p *printer) duckProduct(l, r node) string {
 		return fmt.Sprintf("CAST(%s AS DECIMAL(38, %d))", p.bare(c.args[0]), scale)
 	}
 	return factor(l) + " * " + factor(r)
-}
-
-// duckExtreme keeps NULL and NaN: DuckDB leaves NULL out.
-func (p *printer) duckExtreme(c *call) (string, int, bool) {
-	var null, nan []string
-	for _, x := range c.args {
-		if lit, ok := x.(*literal); !ok || lit.isNull() {
-			null = append(null, p.operand(x, levelArithmetic)+" IS NULL")
-		}
-		if mayBeNaN(x) {
-			nan = append(nan, "isnan("+p.bare(x)+")")
-		}
-	}
-	text := "(CASE"
-	if len(null) > 0 {
-		text += " WHEN " + strings.Join(null, " OR ") + " THEN NULL"
-	}
-	if len(nan) > 0 {
-		text += " WHEN " + strings.Join(nan, " OR ") + " THEN CAST('NaN' AS DOUBLE)"
-	}
-	return text + fmt.Sprintf(" ELSE %s(%s) END)", strings.ToLower(c.op.name), p.list(c.args)), levelPrimary, true
 }
 
 // duckSubstr counts positions before the first and from the end as GoogleSQL does.
@@ -241,12 +152,12 @@ func (p *printer) duckSubstr(c *call) (string, int, bool) {
 	return fmt.Sprintf("substr(%s, %s, %s)", text, from, length), levelPrimary, true
 }
 
-// local is the wall clock's reading of a timestamp in a zone.
-func (p *printer) local(at, zone node) string {
-	return "timezone(" + p.zone(zone) + ", " + p.bare(at) + ")"
+// duckLocal is the wall clock's reading of a timestamp in a zone.
+func (p *printer) duckLocal(at, zone node) string {
+	return "timezone(" + p.duckZone(zone) + ", " + p.bare(at) + ")"
 }
 
-func (p *printer) zone(zone node) string {
+func (p *printer) duckZone(zone node) string {
 	name := zone.(*literal).v.texts[0]
 	if strings.HasPrefix(name, "+") || strings.HasPrefix(name, "-") {
 		return p.fail("DuckDB knows no time zones by offset, as %q: write a name", name)
@@ -265,7 +176,7 @@ func (p *printer) floorMicros(at node, unit int64) (string, int, bool) {
 func (p *printer) duckExtract(c *call) (string, int, bool) {
 	from := p.bare(c.args[0])
 	if len(c.args) > 1 {
-		from = p.local(c.args[0], c.args[1])
+		from = p.duckLocal(c.args[0], c.args[1])
 	}
 	text := ""
 	switch c.part {
@@ -288,8 +199,8 @@ func (p *printer) duckExtract(c *call) (string, int, bool) {
 }
 
 func (p *printer) duckTrunc(c *call) (string, int, bool) {
-	at, zone := p.bare(c.args[0]), p.zone(c.args[1])
-	local := p.local(c.args[0], c.args[1])
+	at, zone := p.bare(c.args[0]), p.duckZone(c.args[1])
+	local := p.duckLocal(c.args[0], c.args[1])
 	switch c.part {
 	case "MICROSECOND":
 		return at, levelPrimary, true
@@ -308,12 +219,9 @@ func (p *printer) duckTrunc(c *call) (string, int, bool) {
 func (p *printer) duckCast(c *call) (string, int, bool) {
 	x := c.args[0]
 	from, to := x.Type().Kind, c.typ.Kind
-	cast, wrong := "CAST", "error('bad cast')"
+	cast, wrong := "CAST", "NULL"
 	if c.op == opSafeCast {
-		cast, wrong = "TRY_CAST", "NULL"
-	}
-	made := func(format string, args ...any) (string, int, bool) {
-		return fmt.Sprintf(format, args...), levelPrimary, true
+		cast = "TRY_CAST"
 	}
 	text := p.bare(x)
 	switch {
@@ -325,10 +233,11 @@ func (p *printer) duckCast(c *call) (string, int, bool) {
 		return made("rtrim(rtrim(CAST(CAST(%s AS DECIMAL(38, 9)) AS VARCHAR), '0'), '.')", text)
 	case from == schemas.String && to == schemas.Timestamp:
 		return made("%s", p.fail("DuckDB reads a text without a zone in the session's: %s is not possible there", c))
-	case from == schemas.String && to == schemas.Bool:
-		return made("(CASE lower(%s) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE ELSE CASE WHEN %s IS NULL THEN NULL ELSE %s END END)", text, p.primary(x), wrong)
-	case from == schemas.String && to == schemas.Int64:
-		return made(`(CASE WHEN regexp_full_match(%s, '\s*[-+]?([0-9]+|0[xX][0-9a-fA-F]+)\s*') THEN %s(trim(%s) AS BIGINT) WHEN %s IS NULL THEN NULL ELSE %s END)`, text, cast, text, p.primary(x), wrong)
+	case from == schemas.String && (to == schemas.Bool || to == schemas.Int64 || to == schemas.Float64 || to == schemas.Decimal || to == schemas.Date):
+		if cast == "CAST" {
+			wrong = p.raise("bad cast", text)
+		}
+		return p.castText(c, text, wrong)
 	case from == schemas.Timestamp && to == schemas.String, from == schemas.Datetime && to == schemas.String:
 		zone := ""
 		if from == schemas.Timestamp {

@@ -67,7 +67,7 @@ func TestQueries(t *testing.T) {
 					continue
 				}
 				out = append(out, txtar.File{Name: name + ".plan", Data: []byte(plan.String())})
-				for _, d := range []schemas.Dialect{schemas.BigQuery, schemas.DuckDB} {
+				for _, d := range schemas.Dialects() {
 					text, err := plan.Print(d, "nobroker.events")
 					if err != nil {
 						text = "ERROR " + err.Error()

@@ -12,6 +12,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/spf13/cobra"
 
+	"lake/rules"
 	"lake/rules/tally"
 	"lake/schemas"
 	"lake/table"
@@ -126,7 +127,9 @@ func newRulesSQL(a *app) *cobra.Command {
 		Use:   "sql JOB [RULE…]",
 		Short: "print the rules for another engine",
 		Long: `SQL prints each rule as a query that gives the same answer on another engine,
-over the table where lake load puts it.`,
+over the table where lake load puts it. Where the engine's session has to be set
+for that, the settings come first, and the query fails in a session without them.
+What an engine cannot express is an error that names it.`,
 		Example: "  lake rules sql jobs/nobroker.yaml possible_broker --dialect duckdb",
 		Args:    jobAndRules,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -135,12 +138,12 @@ over the table where lake load puts it.`,
 				return err
 			}
 			d := schemas.Dialect(dialect)
-			if d != schemas.BigQuery && d != schemas.DuckDB {
-				return usageError("--dialect %q: it is bigquery or duckdb", dialect)
+			if !slices.Contains(schemas.Dialects(), d) {
+				return usageError("--dialect %q: it is %s", dialect, dialectNames())
 			}
 			if target == "" {
 				target = r.Table.Name.Value
-				if i := strings.LastIndexByte(target, '.'); i >= 0 && d == schemas.DuckDB {
+				if i := strings.LastIndexByte(target, '.'); i >= 0 && d == schemas.DuckDB { // where lake load makes it
 					target = target[i+1:]
 				}
 			}
@@ -151,15 +154,28 @@ over the table where lake load puts it.`,
 				}
 			}
 			return a.report(out, func(w io.Writer) {
+				for _, set := range rules.Settings(d) {
+					fmt.Fprintf(w, "%s;\n", set)
+				}
 				for _, rule := range chosen {
 					fmt.Fprintf(w, "-- %s\n%s;\n", rule.Name, strings.TrimRight(out[rule.Name], "\n"))
 				}
 			})
 		},
 	}
-	cmd.Flags().StringVar(&dialect, "dialect", "bigquery", "bigquery or duckdb")
+	cmd.Flags().StringVar(&dialect, "dialect", "bigquery", dialectNames())
 	cmd.Flags().StringVar(&target, "table", "", "the table's name there (default: as the job has it)")
 	return cmd
+}
+
+// dialectNames are the engines for which rules are printed.
+func dialectNames() string {
+	var names []string
+	for _, d := range schemas.Dialects() {
+		names = append(names, string(d))
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
 type rulesRunOptions struct {
