@@ -3,7 +3,7 @@
 GOLANGCI_LINT = v2.15.0
 PYTHON ?= python3
 
-.PHONY: build demo test chaos lint bench bench-kafka bench-storage services-kafka services-postgres services-gcs services-bigquery services-s3 services-hdfs services-hive services-hiveserver services-spark-thrift clean
+.PHONY: build demo test chaos lint bench bench-kafka bench-storage services-kafka services-postgres services-gcs services-bigquery services-s3 services-hdfs services-hive services-hiveserver services-spark-thrift services-flink clean
 
 # The binary, with DuckDB where there is a C compiler.
 build:
@@ -41,7 +41,7 @@ bench: build .venv/ready
 
 # Real servers without Docker, until Ctrl-C: services/ starts them, for the tests too.
 # Several at once: go run ./services/up kafka postgres
-services-kafka services-postgres services-gcs services-bigquery services-s3 services-hdfs services-hive services-hiveserver services-spark-thrift: services-%:
+services-kafka services-postgres services-gcs services-bigquery services-s3 services-hdfs services-hive services-hiveserver services-spark-thrift services-flink: services-%:
 	go run ./services/up $*
 
 # The same job from a real Kafka topic: a bare consume loop, lake, Spark; latency; contention.

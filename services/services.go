@@ -1,7 +1,7 @@
 // Package services starts real servers without Docker, for tests and for trying
 // things out: Kafka (one KRaft broker), PostgreSQL, Google Cloud Storage and
 // BigQuery (emulators), S3, HDFS, a Hive Metastore, HiveServer2, the Spark
-// Thrift Server and a KDC. What a server needs is fetched once from the package
+// Thrift Server, Flink and a KDC. What a server needs is fetched once from the package
 // registries, pinned, into the user's cache folder. A server listens on
 // 127.0.0.1 at ports that are free, keeps its data in a folder of its own, and
 // ends with the process that started it, also where that is killed.

@@ -57,6 +57,12 @@ func SparkThrift(t testing.TB, o services.Options) *services.SparkThrift {
 	return one(t, "the Spark Thrift Server", o, services.StartSparkThrift)
 }
 
+// Flink starts a cluster with a SQL gateway for the test and stops both at its end.
+func Flink(t testing.TB, o services.Options) *services.Flink {
+	t.Helper()
+	return one(t, "Flink", o, services.StartFlink)
+}
+
 // GCS starts an emulator of Google Cloud Storage for the test.
 func GCS(t testing.TB, o services.Options) *services.GCS {
 	t.Helper()

@@ -83,6 +83,13 @@ var starters = map[string]func(context.Context, services.Options) (server, error
 		}
 		return server{"spark-thrift", s.Address(), s.Log(), s.PID(), s.Close}, nil
 	},
+	"flink": func(ctx context.Context, o services.Options) (server, error) {
+		f, err := services.StartFlink(ctx, o)
+		if err != nil {
+			return server{}, err
+		}
+		return server{"flink", f.Gateway(), f.Log(), f.PID(), f.Close}, nil
+	},
 	"postgres": func(ctx context.Context, o services.Options) (server, error) {
 		p, err := services.StartPostgres(ctx, o)
 		if err != nil {
