@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/user"
 	"path/filepath"
 	"slices"
 )
@@ -20,16 +19,6 @@ const (
 // smallJVM are the flags of every server that is Java's. The C1 compiler alone
 // halves the start of a broker and moves as many records.
 var smallJVM = []string{"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"}
-
-// asThisUser is the environment of a server that makes files of its own: what the
-// variable of a test's own HDFS says is not who it is.
-func asThisUser() []string {
-	u, err := user.Current()
-	if err != nil {
-		return nil
-	}
-	return []string{"HADOOP_USER_NAME=" + u.Username}
-}
 
 // opens are the flags that let old code look into packages of java.base.
 func opens(packages ...string) []string {
