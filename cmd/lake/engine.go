@@ -22,9 +22,10 @@ var engineNames = []string{string(schemas.DuckDB), string(schemas.BigQuery), str
 // engine is a warehouse that has the table and answers rules over it.
 type engine struct {
 	load.Engine
-	loading *loading
-	r       *resolved
-	filter  table.FileFilter
+	loading     *loading
+	incarnation string
+	r           *resolved
+	filter      table.FileFilter
 }
 
 // openEngine opens the job's target of a name of engineNames. The caller closes it.
@@ -52,6 +53,12 @@ func (a *app) openEngine(ctx context.Context, r *resolved, t *opened, name strin
 	if is := string(e.Dialect()); is != name {
 		return nil, errors.Join(withCode(exitConfig, fmt.Errorf("%s: the server is %s; hint: --engine %s", g.l.name, is, is)), g.Close())
 	}
+	if e.incarnation, err = e.Inspect(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", g.l.name, err), g.Close())
+	}
+	if e.incarnation == "" {
+		return nil, errors.Join(withCode(exitPerson, fmt.Errorf("%s is not there yet\nhint: lake load %s", g.l.name, r.Path)), g.Close())
+	}
 	return e, nil
 }
 
@@ -60,11 +67,7 @@ func (e *engine) Close() error { return e.loading.Close() }
 
 // stale are the dates of which the engine has other rows than the table.
 func (e *engine) stale(ctx context.Context) ([]load.Step, error) {
-	incarnation, err := e.Inspect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	steps, err := e.loading.plan(ctx, incarnation)
+	steps, err := e.loading.plan(ctx, e.incarnation)
 	if err != nil {
 		return nil, err
 	}
