@@ -20,9 +20,9 @@ demo: build
 # Spark, and the servers of the JVM, are there where Maven is; without it their tests say that they are left out.
 SPARK := $(if $(shell command -v mvn),.venv-spark)
 
-test: .venv/ready $(addsuffix /ready,$(SPARK))
+test: .venv/ready .venv-airflow/ready $(addsuffix /ready,$(SPARK))
 	CGO_ENABLED=0 go build -o bin/lake-plain ./cmd/lake
-	GORACE=atexit_sleep_ms=0 LAKE_TEST_PYTHON=$(CURDIR)/.venv/bin/python LAKE_TEST_SPARK=$(addprefix $(CURDIR)/,$(SPARK)) LAKE_TEST_BINARY=$(CURDIR)/bin/lake-plain go test -race -p 3 -timeout 25m ./...
+	GORACE=atexit_sleep_ms=0 LAKE_TEST_PYTHON=$(CURDIR)/.venv/bin/python LAKE_TEST_AIRFLOW=$(CURDIR)/.venv-airflow LAKE_TEST_SPARK=$(addprefix $(CURDIR)/,$(SPARK)) LAKE_TEST_BINARY=$(CURDIR)/bin/lake-plain go test -race -p 3 -timeout 25m ./...
 
 # The failure catalogue at full size, as RELIABILITY.md has it: CASE=TestChaos for
 # one case, CHAOS_SEED=n to repeat a run, CHAOS_RUNS=n for more, CHAOS_KILLS=n for
@@ -60,10 +60,15 @@ bench-storage: build .venv/ready
 	mvn -q -B -ntp -f bench/kafka/pom.xml dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/.venv-spark/jars
 	touch $@
 
+.venv-airflow/ready: deploy/airflow/requirements.txt
+	$(PYTHON) -m venv .venv-airflow
+	.venv-airflow/bin/pip install --quiet --disable-pip-version-check -r deploy/airflow/requirements.txt
+	touch $@
+
 .venv/ready: bench/requirements.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check -r bench/requirements.txt
 	touch $@
 
 clean:
-	rm -rf bin .venv .venv-spark
+	rm -rf bin .venv .venv-airflow .venv-spark
