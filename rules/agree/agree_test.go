@@ -3,6 +3,7 @@ package agree
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"math/big"
@@ -304,13 +305,20 @@ func simplest(e *expr) []*expr {
 func writeParquet(t testing.TB, batch arrow.RecordBatch) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "rows.parquet")
-	f, err := os.Create(file)
-	require.NoError(t, err)
-	w, err := pqarrow.NewFileWriter(batch.Schema(), f, parquet.NewWriterProperties(), pqarrow.DefaultWriterProps())
-	require.NoError(t, err)
-	require.NoError(t, w.Write(batch))
-	require.NoError(t, w.Close())
+	require.NoError(t, writeBatch(file, batch))
 	return file
+}
+
+func writeBatch(file string, batch arrow.RecordBatch) error {
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	w, err := pqarrow.NewFileWriter(batch.Schema(), f, parquet.NewWriterProperties(), pqarrow.DefaultWriterProps())
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	return errors.Join(w.Write(batch), w.Close()) // which closes the file
 }
 
 // readParquet is the rows of a file that writeParquet wrote.
