@@ -22,7 +22,7 @@ SPARK := $(if $(shell command -v mvn),.venv-spark)
 
 test: .venv/ready .venv-airflow/ready $(addsuffix /ready,$(SPARK))
 	CGO_ENABLED=0 go build -o bin/lake-plain ./cmd/lake
-	GORACE=atexit_sleep_ms=0 LAKE_TEST_PYTHON=$(CURDIR)/.venv/bin/python LAKE_TEST_AIRFLOW=$(CURDIR)/.venv-airflow LAKE_TEST_SPARK=$(addprefix $(CURDIR)/,$(SPARK)) LAKE_TEST_BINARY=$(CURDIR)/bin/lake-plain go test -race -p 3 -timeout 25m ./...
+	GORACE=atexit_sleep_ms=0 LAKE_TEST_PYTHON=$(CURDIR)/.venv/bin/python LAKE_TEST_AIRFLOW=$(CURDIR)/.venv-airflow LAKE_TEST_SPARK=$(addprefix $(CURDIR)/,$(SPARK)) LAKE_TEST_BINARY=$(CURDIR)/bin/lake-plain go test -race -p 3 -timeout 40m ./...
 
 # The failure catalogue at full size, as RELIABILITY.md has it: CASE=TestChaos for
 # one case, CHAOS_SEED=n to repeat a run, CHAOS_RUNS=n for more, CHAOS_KILLS=n for
