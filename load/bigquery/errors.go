@@ -12,12 +12,11 @@ import (
 	"strings"
 	"time"
 
-	"cloud.google.com/go/auth"
-	"golang.org/x/oauth2"
 	bq "google.golang.org/api/bigquery/v2"
 	"google.golang.org/api/googleapi"
 
 	"lake/load"
+	"lake/storage/gs"
 )
 
 // reasons of errors that pass by themselves (cloud.google.com/bigquery/docs/error-messages).
@@ -28,7 +27,7 @@ func passes(err error) bool {
 	var api *googleapi.Error
 	var network net.Error
 	var cut *json.SyntaxError // a reply of which half came
-	if status, refused := login(err); refused {
+	if status, refused := gs.TokenRefused(err); refused {
 		return status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout
 	}
 	switch {
@@ -40,25 +39,6 @@ func passes(err error) bool {
 		return true
 	}
 	return false
-}
-
-// login tells an error of the server that gives tokens, and its HTTP status.
-func login(err error) (status int, refused bool) {
-	var reply *http.Response
-	var one *auth.Error
-	var other *oauth2.RetrieveError
-	switch {
-	case errors.As(err, &one):
-		reply = one.Response
-	case errors.As(err, &other):
-		reply = other.Response
-	default:
-		return 0, false
-	}
-	if reply == nil {
-		return 0, true
-	}
-	return reply.StatusCode, true
 }
 
 func reasonOf(api *googleapi.Error) string {
@@ -80,7 +60,7 @@ const longestMessage = 2000
 // meaning gives a call's error its kind and what a user can do.
 func meaning(err error) error {
 	var api *googleapi.Error
-	if status, refused := login(err); refused { // the library's text has all of that server's reply
+	if status, refused := gs.TokenRefused(err); refused { // the library's text has all of that server's reply
 		if passes(err) {
 			return fmt.Errorf("%w: the server that gives tokens answers HTTP %d", load.ErrAway, status)
 		}

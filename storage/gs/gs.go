@@ -17,8 +17,10 @@ import (
 	"strings"
 	"time"
 
+	"cloud.google.com/go/auth"
 	gcs "cloud.google.com/go/storage"
 	"github.com/googleapis/gax-go/v2"
+	"golang.org/x/oauth2"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/api/googleapi"
 	"google.golang.org/api/iterator"
@@ -174,6 +176,12 @@ func wrap(ctx context.Context, verb, uri string, err error) error {
 func meaning(ctx context.Context, err error) error {
 	var api *googleapi.Error
 	errors.As(err, &api)
+	if status, refused := TokenRefused(err); refused && ctx.Err() == nil { // the library's text has all of that server's reply
+		if passes(err) {
+			return fmt.Errorf("%w: the server that gives tokens answers HTTP %d", storage.ErrUnavailable, status)
+		}
+		return fmt.Errorf("%w: the server that gives tokens answers HTTP %d; hint: gcloud auth application-default login, or GOOGLE_APPLICATION_CREDENTIALS=key.json", storage.ErrRefused, status)
+	}
 	switch {
 	case err == nil:
 		return nil
@@ -198,6 +206,9 @@ func passes(err error) bool {
 	var api *googleapi.Error
 	var network net.Error
 	var cut *json.SyntaxError // a reply of which half came
+	if status, refused := TokenRefused(err); refused {
+		return status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout
+	}
 	switch {
 	case err == nil, errors.Is(err, context.Canceled):
 		return false
@@ -207,6 +218,26 @@ func passes(err error) bool {
 		return true
 	}
 	return gcs.ShouldRetry(err)
+}
+
+// TokenRefused tells an error of the server that gives tokens for credentials, with
+// the status of its answer; 0 where it gave none.
+func TokenRefused(err error) (status int, refused bool) {
+	var reply *http.Response
+	var one *auth.Error
+	var other *oauth2.RetrieveError
+	switch {
+	case errors.As(err, &one):
+		reply = one.Response
+	case errors.As(err, &other):
+		reply = other.Response
+	default:
+		return 0, false
+	}
+	if reply == nil {
+		return 0, true
+	}
+	return reply.StatusCode, true
 }
 
 // Stat implements storage.FS.

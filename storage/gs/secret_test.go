@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/oauth2"
 
 	"lake/storage"
 )
@@ -70,4 +72,14 @@ func TestSecrets(t *testing.T) {
 	_, err = Open(t.Context(), Config{}, Options{})
 	require.ErrorIs(t, err, storage.ErrRefused)
 	require.ErrorContains(t, err, "hint: gcloud auth application-default login")
+}
+
+// What the tokens' server says is not repeated: its reply may have what it was sent.
+func TestTokenRefused(t *testing.T) {
+	for status, kind := range map[int]error{http.StatusBadRequest: storage.ErrRefused, http.StatusServiceUnavailable: storage.ErrUnavailable} {
+		err := wrap(t.Context(), "create", "gs://b/x", &oauth2.RetrieveError{Response: &http.Response{StatusCode: status}, Body: []byte("canary")})
+		require.ErrorIs(t, err, kind)
+		require.NotContains(t, err.Error(), "canary")
+		require.ErrorContains(t, err, fmt.Sprintf("create gs://b/x: %s: the server that gives tokens answers HTTP %d", kind, status))
+	}
 }
