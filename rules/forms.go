@@ -5,7 +5,7 @@ package rules
 type forms struct {
 	engine string // in messages
 	isNaN  string // BOOL of a DOUBLE
-	raise  string // fails the query with a text; the second operand is a value of the row, so that it is not computed beforehand
+	raise  string // fails the query with a text; the second operand is a value of the row, so that it is not computed beforehand, the third the type that it would have
 	bigint string // an INT64 literal
 	double string // a FLOAT64 literal, which has an exponent or a point
 	exact  string // a NUMERIC literal

@@ -13,7 +13,7 @@ func flinkForms() *forms {
 		millis = "TO_TIMESTAMP_LTZ(%s / 1000, 3)"
 	)
 	return &forms{
-		engine: "Flink", isNaN: "(CAST(%s AS STRING) = 'NaN')", raise: "CAST(%[1]s || COALESCE(CAST(%[2]s AS STRING), '') AS BIGINT)",
+		engine: "Flink", isNaN: "(CAST(%s AS STRING) = 'NaN')", raise: "CAST(%[1]s || COALESCE(CAST(%[2]s AS STRING), '') AS %[3]s)",
 		bigint: "CAST(%d AS BIGINT)", double: "%s", exact: "%s", nan: "NaN", inf: "Infinity", blob: "CAST(X'%s' AS BYTES)",
 		guard:  "CASE WHEN CAST(TO_TIMESTAMP_LTZ(0, 3) AS STRING) = '1970-01-01 00:00:00.000' AND CAST(TO_TIMESTAMP_LTZ(962409600000, 3) AS STRING) = '2000-07-01 00:00:00.000' THEN TRUE ELSE CAST('this query needs SET ''table.local-time-zone'' = ''UTC''' AS BIGINT) > 0 END",
 		always: true, set: []string{"SET 'table.local-time-zone' = 'UTC'"},

@@ -23,7 +23,7 @@ func (p *printer) cast(c *call) (string, int, bool) {
 	text := p.bare(x)
 	wrong := "NULL"
 	if c.op == opCast {
-		wrong = p.raise("bad cast", text)
+		wrong = p.raiseIn(p.typeName(c.typ), "bad cast", text)
 	}
 	switch {
 	case from == schemas.Float64 && to == schemas.String:

@@ -31,8 +31,12 @@ func (p *printer) refuse(n node, why string) string {
 }
 
 // raise is an expression that fails; beside is a value of the row.
-func (p *printer) raise(why string, beside string) string {
-	return fmt.Sprintf(p.f.raise, p.dialect.Literal(why), beside)
+func (p *printer) raise(why string, beside string) string { return p.raiseIn("BIGINT", why, beside) }
+
+// raiseIn is raise where a value of a type stands, an engine's name of one: not
+// each engine converts a BIGINT to it.
+func (p *printer) raiseIn(typ, why, beside string) string {
+	return fmt.Sprintf(p.f.raise, p.dialect.Literal(why), beside, typ)
 }
 
 // compare keeps NaN, which engines take as equal to itself and as the greatest,

@@ -93,7 +93,7 @@ func (p *printer) makeDate(c *call) (string, int, bool) {
 	valid := fmt.Sprintf("%s BETWEEN 1 AND 9999 AND %s BETWEEN 1 AND 12 AND %s BETWEEN 1 AND 31", year, month, dom)
 	date := p.form("MAKE_DATE", c, year, month, dom)
 	null := fmt.Sprintf("%s IS NULL OR %s IS NULL OR %s IS NULL", year, month, dom)
-	made := "(CASE WHEN " + null + " THEN NULL WHEN " + valid + " THEN " + date + " ELSE " + p.raise("no date", year) + " END)"
+	made := "(CASE WHEN " + null + " THEN NULL WHEN " + valid + " THEN " + date + " ELSE " + p.raiseIn("DATE", "no date", year) + " END)"
 	return made, levelPrimary, true
 }
 

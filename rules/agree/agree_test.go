@@ -205,7 +205,7 @@ func try(ctx context.Context, e engine, q query, batch arrow.RecordBatch) (diff 
 	}
 	printed, refusal := plan.Print(e.dialect(), "events")
 	if refusal != nil {
-		return "", "", true, nil
+		return "", "", true, nil //nolint:nilerr // what the engine has no form for is not compared
 	}
 	want, err := ofLake(plan, batch)
 	if err != nil {
@@ -440,50 +440,6 @@ func seeds(t testing.TB, runs int) []uint64 {
 		out = append(out, first+i)
 	}
 	return out
-}
-
-// failing are expressions that fail for the row of edgeRow, in lake by row and on
-// an engine as a whole: where it has no error of its own, the printed query makes one.
-var failing = []string{
-	"i + 1", "i - -1", "i * 2", "-j", "ABS(j)", "DIV(j, -1)", "DIV(i, small)", "MOD(i, small)", "i / small", "f / small", "SUM(i)", "SUM(i) + COUNT(*)",
-	"CAST(s AS INT64)", "CAST(s AS FLOAT64)", "CAST(s AS BOOL)", "CAST(s AS DATE)", "CAST(s AS NUMERIC)", "CAST(f AS INT64)", "CAST(f AS NUMERIC)",
-	"SUBSTR(s, 1, j)", "DATE(2021, small, 1)",
-}
-
-const edgeRow = `[{"k": 0, "i": 9223372036854775807, "j": -9223372036854775808, "small": 0, "f": 1e300, "s": "abc", "ts": "2021-11-30T00:00:00Z"},
-	{"k": 1, "i": 9223372036854775807, "j": -9223372036854775808, "small": 0, "f": 1e300, "s": "abc", "ts": "2021-11-30T00:00:00Z"}]`
-
-// fails sees that an engine gives no answer where GoogleSQL has none.
-func fails(t *testing.T, e engine) {
-	t.Helper()
-	batch, _, err := array.RecordFromJSON(memory.DefaultAllocator, source().Schema.Arrow(), strings.NewReader(edgeRow))
-	require.NoError(t, err)
-	defer batch.Release()
-	require.NoError(t, e.load(t.Context(), writeParquet(t, batch)))
-	for _, text := range failing {
-		plan, errs := rules.Compile("SELECT "+text+" AS x FROM events", source())
-		require.Empty(t, errs, text)
-		lake, err := ofLake(plan, batch)
-		require.NoError(t, err)
-		require.NotEmpty(t, lake.failed, text)
-		printed, err := plan.Print(e.dialect(), "events")
-		require.NoError(t, err, text)
-		rows, err := e.ask(t.Context(), printed, plan.OutputSchema())
-		if !failed(err) {
-			t.Errorf("%s answers %s by %v (%v)\n%s", e.dialect(), text, rows, err, printed)
-		}
-	}
-}
-
-// guards sees that a query does not answer in a session that would answer wrongly.
-func guards(t *testing.T, e engine, says string) {
-	t.Helper()
-	plan, errs := rules.Compile("SELECT k + 1 AS x FROM events", source())
-	require.Empty(t, errs)
-	printed, err := plan.Print(e.dialect(), "events")
-	require.NoError(t, err)
-	_, err = e.ask(t.Context(), printed, plan.OutputSchema())
-	require.ErrorContains(t, err, says)
 }
 
 func TestSpark(t *testing.T) {
