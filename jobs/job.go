@@ -76,7 +76,7 @@ type Compact struct {
 	Auto      bool     `yaml:"auto"`      // default true
 	Snapshots Duration `yaml:"snapshots"` // how long snapshots are kept, the newest hundred always; default 24h
 	// MaxSnapshots bounds them where a job commits often: each commit reads and
-	// writes the list of them. Default 500.
+	// writes the list of them. Default 100, the least; readers who go back further need more.
 	MaxSnapshots int64 `yaml:"max_snapshots"`
 	MinFiles     int64 `yaml:"min_files"` // small files of a partition that are worth a rewrite; default 5
 }
@@ -108,7 +108,7 @@ func defaults() *Job {
 	return &Job{
 		Time:       Time{IdleAfter: Duration{Duration: 30 * time.Second}, MaxFuture: Duration{Duration: 24 * time.Hour}},
 		Commit:     Commit{Interval: Duration{Duration: 10 * time.Second}},
-		Compact:    Compact{Auto: true, Snapshots: Duration{Duration: 24 * time.Hour}, MaxSnapshots: 500, MinFiles: 5},
+		Compact:    Compact{Auto: true, Snapshots: Duration{Duration: 24 * time.Hour}, MaxSnapshots: 100, MinFiles: 5},
 		DeadLetter: DeadLetter{MaxRatio: 0.01},
 	}
 }

@@ -64,7 +64,7 @@ func openHive(ctx context.Context, cfg CatalogConfig, props iceberg.Properties) 
 		// The folder is this host's: the metastore puts its databases where it does by itself.
 		props = withProperty(props, "warehouse", "")
 	}
-	return client, hive.NewCatalogWithClient(client, props), nil
+	return client, leanCatalog{hive.NewCatalogWithClient(client, props)}, nil
 }
 
 // errNoSwap says that a metastore cannot keep a table safe.

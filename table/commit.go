@@ -253,7 +253,7 @@ func (t *Table) retryFrom(ctx context.Context, turnAt int, decide func(*state) (
 		ice, err := tx.Commit(ctx)
 		if err == nil {
 			faults.Point(faults.Swapped)
-			after, err := t.committed(ctx, s, ice)
+			after, err := newState(ice)
 			if err != nil {
 				return err
 			}

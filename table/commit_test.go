@@ -26,6 +26,8 @@ func TestCommits(t *testing.T) {
 		"append once per seq":                testAppendOncePerSeq,
 		"lineage":                            testLineage,
 		"lineage without summaries":          testLineageWithoutSummaries,
+		"head is what is stored":             testHeadIsWhatIsStored,
+		"compressed metadata":                testCompressedMetadata,
 		"newer record is refused":            testNewerRecordIsRefused,
 		"commit checks its record":           testCommitChecksItsRecord,
 	})

@@ -416,7 +416,8 @@ func TestEverythingTogether(t *testing.T) {
 }
 
 func TestClockBehindTheTable(t *testing.T) {
-	c, _ := newEvents(t)
+	w := warehouse{config: CatalogConfig{Warehouse: t.TempDir()}}
+	c, _ := w.events(t)
 	o := takeOver(t, c, "shop.events")
 	path, err := storage.Path(c.fs, o.table.now.Load().ice.MetadataLocation())
 	require.NoError(t, err)
@@ -425,7 +426,7 @@ func TestClockBehindTheTable(t *testing.T) {
 	ahead := strconv.FormatInt(time.Now().Add(2*time.Minute).UnixMilli(), 10)
 	text = regexp.MustCompile(`"last-updated-ms":\d+`).ReplaceAll(text, []byte(`"last-updated-ms":`+ahead))
 	require.NoError(t, os.WriteFile(path, text, 0o644))
-	require.NoError(t, o.table.Refresh(t.Context()))
+	o.table = load(t, w.open(t), "shop.events")
 	require.ErrorContains(t, o.commit(t.Context()), "clock is")
 	require.ErrorContains(t, o.table.Append(t.Context(), "k", 1, nil), "clock is")
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/apache/iceberg-go"
-	icebergio "github.com/apache/iceberg-go/io"
 	icebergtable "github.com/apache/iceberg-go/table"
 
 	"lake/schemas"
@@ -31,7 +30,6 @@ type state struct {
 	ice        *icebergtable.Table
 	schema     schemas.Schema
 	partitions []Partition
-	behind     int // older versions of the metadata that this one keeps in memory
 }
 
 func (c *Catalog) newTable(ice *icebergtable.Table) (*Table, error) {
@@ -61,38 +59,6 @@ func newState(ice *icebergtable.Table) (*state, error) {
 		return nil, err
 	}
 	return &state{ice: ice, schema: schema, partitions: partitions}, nil
-}
-
-// maxBehind bounds how many older versions of its metadata a state keeps.
-const maxBehind = 8
-
-// committed is the state after a commit of ours on before. Its metadata is read
-// anew from its JSON each maxBehind commits: iceberg-go's (v0.7.0) hangs on to that
-// of the commit before, and so to all of a run's: a new snapshot's parent id points
-// into the older list. A version takes 0.3 MiB, and to read it, with hundreds of
-// snapshots, as long as the rest of a commit.
-func (t *Table) committed(ctx context.Context, before *state, ice *icebergtable.Table) (*state, error) {
-	if before.behind+1 < maxBehind {
-		s, err := newState(ice)
-		if err == nil {
-			s.behind = before.behind + 1
-		}
-		return s, err
-	}
-	fs, err := ice.FS(ctx)
-	if err != nil {
-		return nil, err
-	}
-	text, err := json.Marshal(ice.Metadata())
-	if err != nil {
-		return nil, fmt.Errorf("write the metadata: %w", err)
-	}
-	metadata, err := icebergtable.ParseMetadataBytes(text)
-	if err != nil {
-		return nil, fmt.Errorf("read the metadata back: %w", err)
-	}
-	open := func(context.Context) (icebergio.IO, error) { return fs, nil }
-	return newState(icebergtable.New(ice.Identifier(), metadata, ice.MetadataLocation(), open, t.catalog.ice))
 }
 
 // setJSON records which fields of the fresh schema are json in the declared one.

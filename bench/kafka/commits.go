@@ -45,32 +45,37 @@ func commits(ctx context.Context, o *options) (err error) {
 	if err := lake.Start(); err != nil {
 		return err
 	}
-	took, failed := readCommits(said, o.commits)
+	fmt.Printf("commits one after another, %d records a second, three rules, compaction and expiry beside them:\n| commits | median ms | p99 ms |\n|--:|--:|--:|\n", o.rate)
+	const edge, block = 100, 1000
+	of := func(took []time.Duration, from int) float64 {
+		some := slices.Sorted(slices.Values(took[from:]))
+		ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+		fmt.Printf("| %d to %d | %.1f | %.1f |\n", from+1, len(took), ms(some[len(some)/2]), ms(some[len(some)*99/100]))
+		return ms(some[len(some)/2])
+	}
+	var first float64
+	took, failed := readCommits(said, o.commits, func(took []time.Duration) { // shown as they come: it takes long
+		switch n := len(took); {
+		case n == edge:
+			first = of(took, 0)
+		case n%block == 0:
+			of(took, max(n-block, edge))
+		}
+	})
 	err = errors.Join(failed, lake.Process.Signal(syscall.SIGTERM))
 	_, _ = io.Copy(io.Discard, said) // until its end
 	if err := errors.Join(err, lake.Wait()); err != nil {
 		return err
 	}
-	fmt.Printf("%d commits one after another, %d records a second, three rules, compaction and expiry beside them:\n| commits | median ms | p99 ms |\n|--:|--:|--:|\n", len(took), o.rate)
-	const edge = 100
-	of := func(from, to int) float64 {
-		some := slices.Sorted(slices.Values(took[from:to]))
-		ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-		fmt.Printf("| %d to %d | %.1f | %.1f |\n", from+1, to, ms(some[len(some)/2]), ms(some[len(some)*99/100]))
-		return ms(some[len(some)/2])
+	if len(took) > edge {
+		last := of(took, len(took)-edge)
+		fmt.Printf("the last %d take %.2f times the first %d\n", edge, last/first, edge)
 	}
-	first := of(0, edge)
-	for from := edge; from+edge < len(took); {
-		to := min((from/1000+1)*1000, len(took)-edge)
-		of(from, to)
-		from = to
-	}
-	fmt.Printf("the last %d take %.2f times the first %d\n", edge, of(len(took)-edge, len(took))/first, edge)
 	return nil
 }
 
-// readCommits reads from lake's log how long so many commits took.
-func readCommits(log io.Reader, many int) ([]time.Duration, error) {
+// readCommits reads from lake's log how long so many commits took, and tells of each.
+func readCommits(log io.Reader, many int, tell func([]time.Duration)) ([]time.Duration, error) {
 	var took []time.Duration
 	lines := bufio.NewScanner(log)
 	lines.Buffer(nil, 1<<20)
@@ -84,6 +89,7 @@ func readCommits(log io.Reader, many int) ([]time.Duration, error) {
 		}
 		if line.Message == "committed" {
 			took = append(took, line.Took)
+			tell(took)
 		}
 	}
 	if err := lines.Err(); err != nil || len(took) == many {

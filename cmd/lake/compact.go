@@ -49,7 +49,8 @@ again and reports where the stream's answer differs (exit 1).
 --expire first drops the dates that are older than table.retain, whole and as one
 change of the metadata; a date's age is counted to the newest date in the table or
 to the clock, whichever is earlier. Then it drops snapshots older than
-compact.snapshots, or more than compact.max_snapshots, and deletes the files that
+compact.snapshots, or more than compact.max_snapshots (24h and 100 unless the job
+says otherwise: more for readers who go further back), and deletes the files that
 nothing refers to any more once they are older than --grace; what killed runs left
 unfinished of checkpoints, dead letters and published dates goes, too.`,
 		Example: `  lake compact jobs/nobroker.yaml --dry-run

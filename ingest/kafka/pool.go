@@ -16,7 +16,16 @@ type pool struct {
 	texts   [][]byte
 	records [][]kgo.Record
 	lists   []*list
+	idle    spare // of each of these
+	puts    int   // of texts since the last trim
 }
+
+// spare is the least that lay in the pool at any time since the last trim.
+type spare struct{ texts, records, lists int }
+
+// trimEvery is how many texts come back between two looks at what nobody used: some
+// seconds at a low rate and at a high one.
+const trimEvery = 4096
 
 var (
 	_ kgo.PoolDecompressBytes = (*pool)(nil)
@@ -46,7 +55,9 @@ const (
 func (p *pool) GetDecompressBytes([]byte, kgo.CompressionCodecType) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return take(p, &p.texts, 0, 1)
+	text := take(p, &p.texts, 0, 1)
+	p.idle.texts = min(p.idle.texts, len(p.texts))
+	return text
 }
 
 // PutDecompressBytes takes a batch's text back when its last record is recycled.
@@ -54,12 +65,33 @@ func (p *pool) PutDecompressBytes(b []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	keep(p, &p.texts, b, 1)
+	if p.puts++; p.puts >= trimEvery {
+		p.trim()
+	}
+}
+
+// trim lets go of half of what nobody took since the last trim: a commit that once
+// took long had the client fetch, and the pool keep, more than is needed.
+func (p *pool) trim() {
+	p.texts = drop(p, p.texts, (p.idle.texts+1)/2, func(b []byte) int64 { return int64(cap(b)) })
+	p.records = drop(p, p.records, (p.idle.records+1)/2, func(rs []kgo.Record) int64 { return int64(cap(rs)) * recordBytes })
+	p.lists = drop(p, p.lists, (p.idle.lists+1)/2, func(l *list) int64 { return int64(cap(l.values)) * listBytes })
+	p.idle, p.puts = spare{len(p.texts), len(p.records), len(p.lists)}, 0
+}
+
+// drop lets go of the first n, which were put back before all others.
+func drop[T any](p *pool, from []T, n int, size func(T) int64) []T {
+	for _, each := range from[:n] {
+		p.room += size(each)
+	}
+	return slices.Delete(from, 0, n)
 }
 
 // GetRecords returns room for n records. The client sets all fields of those it uses.
 func (p *pool) GetRecords(n int) []kgo.Record {
 	p.mu.Lock()
 	rs := take(p, &p.records, n, recordBytes)
+	p.idle.records = min(p.idle.records, len(p.records))
 	p.mu.Unlock()
 	if cap(rs) < n {
 		rs = make([]kgo.Record, 0, n+n/8) // batches of a producer are about as large
@@ -87,6 +119,7 @@ func (p *pool) list(n int, keyed bool) *list {
 			break
 		}
 	}
+	p.idle.lists = min(p.idle.lists, len(p.lists))
 	if l == nil {
 		n += n / 8
 		l = &list{values: make([][]byte, 0, n), offsets: make([]int64, 0, n), times: make([]int64, 0, n)}

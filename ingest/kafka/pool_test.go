@@ -96,3 +96,29 @@ func TestPoolIsBounded(t *testing.T) {
 	require.Nil(t, p.GetDecompressBytes(nil, 0))
 	require.Equal(t, int64(1000-288), p.room)
 }
+
+// TestPoolShrinks: a commit that once took long does not set the pool's size for ever.
+func TestPoolShrinks(t *testing.T) {
+	p := newPool(64 << 20)
+	for range 1000 {
+		p.PutDecompressBytes(make([]byte, 1000))
+		p.PutRecords(make([]kgo.Record, 10))
+		p.release(&list{values: make([][]byte, 0, 10)})
+	}
+	for range 20 * trimEvery { // three of each are in use at a time
+		var texts [3][]byte
+		var records [3][]kgo.Record
+		var lists [3]*list
+		for i := range 3 {
+			texts[i], records[i], lists[i] = p.GetDecompressBytes(nil, 0), p.GetRecords(8), p.list(8, false)
+		}
+		for i := range 3 {
+			require.Equal(t, 1000, cap(texts[i]), "what is used stays")
+			p.PutDecompressBytes(texts[i])
+			p.PutRecords(records[i])
+			p.release(lists[i])
+		}
+	}
+	require.Equal(t, spare{3, 3, 3}, spare{len(p.texts), len(p.records), len(p.lists)})
+	require.Equal(t, int64(64<<20-3*(1000+10*recordBytes+10*listBytes)), p.room)
+}
