@@ -15,12 +15,14 @@ demo: build
 
 # All tests, with the race detector; other engines read the tables from a virtual environment.
 # lake-plain has neither race detector nor cgo: memory is measured on it, and it must build.
+# The detector's sleep of a second at each process's end is left out: nothing runs on there.
+# Three packages at once: one of them waits for servers most of the time.
 # Spark, and the servers of the JVM, are there where Maven is; without it their tests say that they are left out.
 SPARK := $(if $(shell command -v mvn),.venv-spark)
 
-test: .venv/ready $(addsuffix /ready,$(SPARK))
+test: .venv/ready .venv-airflow/ready $(addsuffix /ready,$(SPARK))
 	CGO_ENABLED=0 go build -o bin/lake-plain ./cmd/lake
-	LAKE_TEST_PYTHON=$(CURDIR)/.venv/bin/python LAKE_TEST_SPARK=$(addprefix $(CURDIR)/,$(SPARK)) LAKE_TEST_BINARY=$(CURDIR)/bin/lake-plain go test -race -timeout 40m ./...
+	GORACE=atexit_sleep_ms=0 LAKE_TEST_PYTHON=$(CURDIR)/.venv/bin/python LAKE_TEST_AIRFLOW=$(CURDIR)/.venv-airflow LAKE_TEST_SPARK=$(addprefix $(CURDIR)/,$(SPARK)) LAKE_TEST_BINARY=$(CURDIR)/bin/lake-plain go test -race -p 3 -timeout 40m ./...
 
 # The failure catalogue at full size, as RELIABILITY.md has it: CASE=TestChaos for
 # one case, CHAOS_SEED=n to repeat a run, CHAOS_RUNS=n for more, CHAOS_KILLS=n for
@@ -58,10 +60,15 @@ bench-storage: build .venv/ready
 	mvn -q -B -ntp -f bench/kafka/pom.xml dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/.venv-spark/jars
 	touch $@
 
+.venv-airflow/ready: deploy/airflow/requirements.txt
+	$(PYTHON) -m venv .venv-airflow
+	.venv-airflow/bin/pip install --quiet --disable-pip-version-check -r deploy/airflow/requirements.txt
+	touch $@
+
 .venv/ready: bench/requirements.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check -r bench/requirements.txt
 	touch $@
 
 clean:
-	rm -rf bin .venv .venv-spark
+	rm -rf bin .venv .venv-airflow .venv-spark

@@ -120,6 +120,7 @@ type bareWriter struct {
 	folder string
 	clock  *schemas.ZoneClock
 	open   map[int32]*bareFile
+	format *parquet.Format // of all files; nil: no row came yet
 }
 
 type bareFile struct {
@@ -159,11 +160,12 @@ func (w *bareWriter) newFile(date int32, schema *arrow.Schema) (*bareFile, error
 	if err != nil {
 		return nil, err
 	}
-	writer, err := parquet.NewWriter(file, schema, parquet.Options{})
-	if err != nil {
-		return nil, errors.Join(err, file.Close())
+	if w.format == nil { // as table.Writer has it: one format, and columns encoded on every core
+		if w.format, err = parquet.NewFormat(schema, parquet.Options{Parallel: runtime.GOMAXPROCS(0)}); err != nil {
+			return nil, errors.Join(err, file.Close())
+		}
 	}
-	f := &bareFile{file: file, Writer: writer}
+	f := &bareFile{file: file, Writer: w.format.NewWriter(file)}
 	w.open[date] = f
 	return f, nil
 }

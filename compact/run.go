@@ -30,7 +30,10 @@ type Stream struct {
 
 // Options are how a plan is executed.
 type Options struct {
-	Mem         memory.Allocator
+	Mem memory.Allocator
+	// MemoryBytes bounds what is written and not in a file yet, half of it, and the
+	// files that are read at a time, a quarter, unless it is one: of that a row group
+	// is in memory.
 	MemoryBytes int64
 	TargetBytes int64
 	// Streams are recounted on dates that are whole in a group and closed: their
@@ -73,6 +76,10 @@ type Result struct {
 // commit reads the manifests of all of the table, which costs more than the
 // rewrite of some small files; what is lost where one fails is this much work.
 const commitBytes = 1 << 30
+
+// batchRows are few: in batches lie the rows as they are in memory, several a
+// file that is read, and they were most of what a compaction held.
+const batchRows = 4 << 10
 
 // written is a group whose rows are in new files, not committed yet.
 type written struct {
@@ -233,7 +240,7 @@ func fill(ctx context.Context, t *table.Table, snapshot int64, g Group, o Option
 		}
 	}()
 	var rows int64
-	for batch, err := range t.Scan(ctx, table.ScanOptions{Snapshot: snapshot, Files: g.Files}) {
+	for batch, err := range t.Scan(ctx, table.ScanOptions{Snapshot: snapshot, Files: g.Files, BatchRows: batchRows, AheadBytes: o.MemoryBytes / 4}) {
 		if err != nil {
 			return nil, err
 		}
@@ -244,22 +251,13 @@ func fill(ctx context.Context, t *table.Table, snapshot int64, g Group, o Option
 			return nil, err
 		}
 	}
-	if rows != g.Rows && !hasDeletes(g) {
+	if rows != g.Rows && !slices.ContainsFunc(g.Files, hasDeletes) {
 		return nil, fmt.Errorf("its files hold %d rows and the manifest says %d; nothing was changed: check the table with lake tables files", rows, g.Rows)
 	}
 	if err := counts.compare(&out.recount); err != nil {
 		return nil, err
 	}
 	return out, nil
-}
-
-func hasDeletes(g Group) bool {
-	for _, f := range g.Files {
-		if f.Deletes > 0 {
-			return true
-		}
-	}
-	return false
 }
 
 // recount answers the rules again over the rows of one closed date.
@@ -274,8 +272,8 @@ type recount struct {
 // newRecount counts where the group is all of a closed date; else nothing.
 func newRecount(g Group, o Options, r *Result) (*recount, error) {
 	c := &recount{}
-	date, ok := g.Files[0].Date()
-	if !ok || !g.Whole || date >= o.Closed {
+	date, ok := g.closed(o.Closed)
+	if !ok {
 		return c, nil
 	}
 	if date < o.Dropped {

@@ -83,6 +83,9 @@ func (p *pipeline) commit(ctx context.Context) error {
 	p.result.Files += len(files)
 	p.pending = pending{}
 	p.Reset = "" // done, should the session begin anew
+	if p.Committed != nil {
+		p.Committed()
+	}
 	if err := p.deliver(ctx, moved); err != nil {
 		return err
 	}

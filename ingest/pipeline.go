@@ -96,10 +96,11 @@ type Config struct {
 	TargetBytes   int64 // of a data file
 	ProgressEvery time.Duration
 
-	Mem      memory.Allocator
-	Log      *slog.Logger
-	Progress func(Progress)
-	Answered func(load.Delivery) // shows the answers of each commit of this run; nil: nobody looks
+	Mem       memory.Allocator
+	Log       *slog.Logger
+	Progress  func(Progress)
+	Committed func()              // after each commit, before its deliveries; nil: nobody listens
+	Answered  func(load.Delivery) // shows the answers of each commit of this run; nil: nobody looks
 }
 
 // Progress is how a run stands.

@@ -52,6 +52,14 @@ func ReadState(ctx context.Context, t *table.Table, blobs Blobs, pipeline string
 // stateTries bounds how often ReadState runs after an owner that commits.
 const stateTries = 20
 
+// ReadWatermark is the least of the watermarks of a pipeline's shards, in µs, as
+// ReadState gives it; nil: there is none yet. It reads a file a shard and not the
+// rules' state.
+func ReadWatermark(ctx context.Context, t *table.Table, blobs Blobs, pipeline string) (*int64, error) {
+	s, _, err := ReadState(ctx, t, blobs, pipeline, nil)
+	return s.Watermark, err
+}
+
 func readState(ctx context.Context, t *table.Table, blobs Blobs, pipeline string, rules []tally.Rule) (s State, found bool, err error) {
 	records, err := t.Records()
 	if err != nil {
@@ -95,6 +103,9 @@ func (s *State) add(ctx context.Context, blobs Blobs, r table.Record) error {
 	s.Totals.add(c.Totals)
 	if at := c.Mark.Current; at != noTime && (s.Watermark == nil || at < *s.Watermark) {
 		s.Watermark = &at
+	}
+	if len(s.Rules) == 0 {
+		return nil // their files may be many
 	}
 	parts, err := c.states(ctx, blobs)
 	if err != nil {

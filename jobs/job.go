@@ -28,6 +28,7 @@ type Job struct {
 	Decode     Decode     `yaml:"decode"`
 	Schema     []Field    `yaml:"schema"` // in the file's order
 	Time       Time       `yaml:"time"`
+	Storage    Adapters   `yaml:"storage"` // of the stores that URIs name; none: as the environment has them
 	Catalog    Adapter    `yaml:"catalog"` // zero: SQLite in the warehouse
 	Table      Table      `yaml:"table"`
 	Commit     Commit     `yaml:"commit"`

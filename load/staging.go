@@ -46,6 +46,9 @@ const (
 	cleanTime = 2 * time.Minute // for removing copies, also where the run is over
 )
 
+// Unwrap is the target itself.
+func (s *Staging) Unwrap() Warehouse { return s.Warehouse }
+
 // Prepare implements Warehouse.
 func (s *Staging) Prepare(ctx context.Context, t Table) (string, error) {
 	s.schema = t.Schema

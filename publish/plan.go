@@ -80,11 +80,14 @@ type found struct {
 	rests    []string       // URIs of unfinished files
 }
 
+// Folder is the URI of a date's folder.
+func (o Options) Folder(date int32) (string, error) { return storage.Join(o.To, o.Layout.Folder(date)) }
+
 // Make plans one date of a snapshot. files are the table's files of that date.
 // It reads the date's folder and changes nothing. The error is a Refused where
 // the folder is not this publication's to write.
 func Make(ctx context.Context, t *table.Table, snapshot int64, date int32, files []table.File, o Options) (Plan, error) {
-	folder, err := storage.Join(o.To, o.Layout.Folder(date))
+	folder, err := o.Folder(date)
 	if err != nil {
 		return Plan{}, err
 	}

@@ -294,6 +294,30 @@ func aggregateText(a Agg) string {
 // for a part of the query. Outside BigQuery, NUMERIC averages are rounded from a
 // DOUBLE, and what overflows a FLOAT64 is infinite.
 func (p *Plan) Print(d schemas.Dialect, table string) (string, error) {
+	return p.PrintOver(d, Over{Table: table})
+}
+
+// Over is the rows that a printed query reads.
+type Over struct {
+	Table string // its name on the engine, parts not quoted
+	// DateColumn is the table's DATE column of what follows; "" where there is none.
+	DateColumn string
+	From, To   int32 // days since 1970, half-open; the same: all rows
+	// EachDate has groups of one date each, as a rule of scope partition has them.
+	EachDate bool
+}
+
+// conditions are those of WHERE beside the query's own.
+func (o Over) conditions(p *printer) string {
+	if o.From == o.To {
+		return ""
+	}
+	column := p.name(o.DateColumn)
+	return column + " >= DATE '" + dateText(int64(o.From)) + "' AND " + column + " < DATE '" + dateText(int64(o.To)) + "'"
+}
+
+// PrintOver is Print over some dates of a table.
+func (p *Plan) PrintOver(d schemas.Dialect, over Over) (string, error) {
 	out, err := newPrinter(d)
 	if err != nil {
 		return "", err
@@ -320,11 +344,19 @@ func (p *Plan) Print(d schemas.Dialect, table string) (string, error) {
 	if p.Window != nil {
 		keys = append(keys, out.bare(p.windowExpr))
 	}
+	if over.EachDate && p.Grouped {
+		keys = append(keys, out.name(over.DateColumn))
+	}
+	if dates := over.conditions(out); dates != "" && where != "" {
+		where = "(" + where + ")\n  AND " + dates
+	} else if dates != "" {
+		where = dates
+	}
 	having := ""
 	if p.Having != nil {
 		having = "\nHAVING " + out.bare(p.Having.(node))
 	}
-	b.WriteString(selected + "\nFROM " + tableName(d, table))
+	b.WriteString(selected + "\nFROM " + tableName(d, over.Table))
 	if where = out.guarded(where); where != "" {
 		b.WriteString("\nWHERE " + where)
 	}

@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/colinmarc/hdfs/v2"
+	"github.com/jcmturner/gokrb5/v8/client"
+	"github.com/jcmturner/gokrb5/v8/config"
+	"github.com/jcmturner/gokrb5/v8/keytab"
 	"github.com/stretchr/testify/require"
 )
 
@@ -102,4 +105,25 @@ func TestMetastore(t *testing.T) {
 	require.NoError(t, m.Close())
 	require.ErrorIs(t, syscall.Kill(last, 0), syscall.ESRCH)
 	require.NoDirExists(t, m.home.dir)
+}
+
+// A KDC knows the user whose key is in its keytab, and leaves nothing.
+func TestKDC(t *testing.T) {
+	k, err := StartKDC(t.Context(), Options{})
+	canStart(t, err)
+	t.Cleanup(func() { require.NoError(t, k.Close()) })
+	login := func() error {
+		conf, err := config.Load(k.Krb5Conf())
+		require.NoError(t, err)
+		keys, err := keytab.Load(k.Keytab())
+		require.NoError(t, err)
+		c := client.NewWithKeytab(UserPrincipal, Realm, keys, conf, client.DisablePAFXFAST(true))
+		defer c.Destroy()
+		return c.Login()
+	}
+	require.NoError(t, login())
+	last := k.PID()
+	require.NoError(t, k.Close())
+	require.ErrorIs(t, syscall.Kill(last, 0), syscall.ESRCH)
+	require.NoDirExists(t, k.home.dir)
 }

@@ -24,13 +24,14 @@ const HadoopVersion = "3.4.1"
 //go:embed hdfs.pom.xml
 var hdfsPOM []byte
 
-// HDFS is a namenode and a datanode, with simple authentication and without
-// permissions. They take about 7 s and 400 MB. Its methods may be called at the
+// HDFS is a namenode and a datanode, with simple authentication, or Kerberos where
+// Options name a KDC, and without permissions. They take about 7 s and 400 MB. Its methods may be called at the
 // same time.
 type HDFS struct {
 	home  home
 	java  string
 	jars  string // classpath
+	kdc   *KDC   // nil: without Kerberos
 	ports hdfsPorts
 
 	mu   sync.Mutex
@@ -60,7 +61,7 @@ func startHDFS(ctx context.Context, o Options) (*HDFS, error) {
 		return nil, err
 	}
 	return attempts("hdfs", o, func(place home) (*HDFS, error) {
-		h := &HDFS{home: place, java: java, jars: filepath.Join(jars, "*")}
+		h := &HDFS{home: place, java: java, jars: filepath.Join(jars, "*"), kdc: o.KDC}
 		return h, h.first(ctx, o.Settings)
 	})
 }
@@ -103,10 +104,16 @@ func (h *HDFS) configure(settings map[string]string) error {
 	if err := os.WriteFile(filepath.Join(conf, "log4j.properties"), []byte(hadoopLog), 0o644); err != nil {
 		return err
 	}
-	if err := writeHadoopXML(filepath.Join(conf, "core-site.xml"), map[string]string{
+	// How old what it tells of itself may be, by default 10 s.
+	if err := os.WriteFile(filepath.Join(conf, "hadoop-metrics2.properties"), []byte("*.period=1\n"), 0o644); err != nil {
+		return err
+	}
+	core := map[string]string{
 		"fs.defaultFS":   "hdfs://" + h.Address(),
 		"hadoop.tmp.dir": filepath.Join(h.home.dir, "tmp"),
-	}); err != nil {
+	}
+	maps.Copy(core, h.kdc.core())
+	if err := writeHadoopXML(filepath.Join(conf, "core-site.xml"), core); err != nil {
 		return err
 	}
 	local := func(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
@@ -128,6 +135,7 @@ func (h *HDFS) configure(settings map[string]string) error {
 		"dfs.heartbeat.interval":                  "1s",
 		"dfs.namenode.heartbeat.recheck-interval": "1000",
 	}
+	maps.Copy(all, h.kdc.hdfs())
 	maps.Copy(all, settings)
 	return writeHadoopXML(filepath.Join(conf, "hdfs-site.xml"), all)
 }
@@ -141,6 +149,7 @@ log4j.appender.out.layout.ConversionPattern=%d{ISO8601} %-5p %c{2}: %m%n
 // args are the command line of one of the two.
 func (h *HDFS) args(class string, more ...string) []string {
 	args := append([]string{h.java, "-Xmx256m"}, smallJVM...)
+	args = append(args, h.kdc.jvm()...)
 	args = append(args, "-Djava.net.preferIPv4Stack=true", "-Dhadoop.log.dir="+filepath.Join(h.home.dir, "log"),
 		"--add-opens=java.base/java.lang=ALL-UNNAMED", "-cp", h.ConfDir()+":"+h.jars, "org.apache.hadoop.hdfs.server."+class)
 	return append(args, more...)
@@ -166,8 +175,67 @@ func (h *HDFS) ready(ctx context.Context) error {
 // answers is nil once the namenode is out of its safe mode and a datanode that
 // registered since the last start is there.
 func (h *HDFS) answers(ctx context.Context) error {
-	state := fmt.Sprintf("http://127.0.0.1:%d/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState", h.ports.web)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, state, nil)
+	var state struct {
+		Beans []struct {
+			NumLiveDataNodes int
+			FSState          string
+		} `json:"beans"`
+	}
+	if err := bean(ctx, h.ports.web, "Hadoop:service=NameNode,name=FSNamesystemState", &state); err != nil {
+		return err
+	}
+	if len(state.Beans) != 1 || state.Beans[0].NumLiveDataNodes < 1 || state.Beans[0].FSState != "Operational" {
+		return fmt.Errorf("its state is %+v", state.Beans)
+	}
+	// The namenode believes in a killed datanode for a while: ask that one itself.
+	var data struct {
+		Beans []struct{ BPServiceActorInfo string } `json:"beans"`
+	}
+	if err := bean(ctx, h.ports.dataWeb, "Hadoop:service=DataNode,name=DataNodeInfo", &data); err != nil {
+		return err
+	}
+	if len(data.Beans) != 1 || !strings.Contains(data.Beans[0].BPServiceActorInfo, `"ActorState":"RUNNING"`) {
+		return errors.New("the datanode is not registered yet")
+	}
+	return nil
+}
+
+// Calls are how often clients, and the datanode, called the namenode since it
+// started, by method: create, addBlock, rename2 … The namenode counts them each
+// second; this waits until it has.
+func (h *HDFS) Calls(ctx context.Context) (map[string]int, error) {
+	counted := time.NewTimer(2500 * time.Millisecond)
+	defer counted.Stop()
+	select {
+	case <-counted.C:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	var beans struct {
+		Beans []map[string]json.RawMessage `json:"beans"`
+	}
+	if err := bean(ctx, h.ports.web, fmt.Sprintf("Hadoop:service=NameNode,name=RpcDetailedActivityForPort%d", h.ports.rpc), &beans); err != nil {
+		return nil, fmt.Errorf("ask the namenode for its calls: %w", err)
+	}
+	calls := map[string]int{}
+	for _, b := range beans.Beans {
+		for key, value := range b {
+			name, ok := strings.CutSuffix(key, "NumOps")
+			n, err := strconv.Atoi(string(value))
+			if ok && err == nil && n > 0 {
+				calls[strings.ToLower(name[:1])+name[1:]] = n
+			}
+		}
+	}
+	if len(calls) == 0 {
+		return nil, errors.New("ask the namenode for its calls: it tells none")
+	}
+	return calls, nil
+}
+
+// bean asks a daemon for one of its beans.
+func bean(ctx context.Context, port int, name string, into any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/jmx?qry=%s", port, name), nil)
 	if err != nil {
 		return err
 	}
@@ -177,36 +245,7 @@ func (h *HDFS) answers(ctx context.Context) error {
 		return err
 	}
 	defer reply.Body.Close()
-	var beans struct {
-		Beans []struct {
-			NumLiveDataNodes int
-			FSState          string
-		} `json:"beans"`
-	}
-	if err := json.NewDecoder(io.LimitReader(reply.Body, 1<<20)).Decode(&beans); err != nil {
-		return err
-	}
-	if len(beans.Beans) != 1 || beans.Beans[0].NumLiveDataNodes < 1 || beans.Beans[0].FSState != "Operational" {
-		return fmt.Errorf("its state is %+v", beans.Beans)
-	}
-	// The namenode believes in a killed datanode for a while: ask that one itself.
-	req, err = http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/jmx?qry=Hadoop:service=DataNode,name=DataNodeInfo", h.ports.dataWeb), nil)
-	if err != nil {
-		return err
-	}
-	info, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer info.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(info.Body, 1<<20))
-	if err != nil {
-		return err
-	}
-	if !strings.Contains(string(text), `\"ActorState\":\"RUNNING\"`) {
-		return errors.New("the datanode is not registered yet")
-	}
-	return nil
+	return json.NewDecoder(io.LimitReader(reply.Body, 1<<20)).Decode(into)
 }
 
 // Address is the namenode's, host:port.

@@ -17,6 +17,9 @@ import (
 //go:embed hiveserver.pom.xml
 var hiveServerPOM []byte
 
+// hadoopUser is who a test is on HDFS. A server that makes files of its own is who runs it.
+const hadoopUser = "HADOOP_USER_NAME"
+
 // HiveServer is a HiveServer2 with a metastore of its own. Its queries are run by
 // Tez within it. Both take about 15 s and 900 MB. Its methods may be called at
 // the same time; Kill, Restart, Suspend and Resume are of HiveServer2 alone.
@@ -151,7 +154,7 @@ func (h *HiveServer) hiveServer2(ctx context.Context) (*process, error) {
 	if err := os.MkdirAll(h.file("tmp"), 0o755); err != nil {
 		return nil, err
 	}
-	p, err := start(command{args: args, dir: h.home.dir, log: h.Log(), death: syscall.SIGKILL})
+	p, err := start(command{args: args, without: hadoopUser, dir: h.home.dir, log: h.Log(), death: syscall.SIGKILL})
 	if err != nil {
 		return nil, err
 	}

@@ -28,6 +28,7 @@ type Metastore struct {
 	java string
 	dist string   // folder of the installed metastore
 	jars []string // class path of the server; nil: its own
+	kdc  *KDC     // nil: without Kerberos
 }
 
 // StartMetastore starts a metastore and waits until it answers.
@@ -51,6 +52,7 @@ func startMetastore(ctx context.Context, o Options) (*Metastore, error) {
 	}
 	return attempts("metastore", o, func(h home) (*Metastore, error) {
 		m := newMetastore(h, java, dist)
+		m.kdc = o.KDC
 		return m, m.first(ctx, o.Settings)
 	})
 }
@@ -125,8 +127,12 @@ func (m *Metastore) first(ctx context.Context, settings map[string]string) error
 		// Alters that race deadlock in Derby: the loser tries again soon, not in 2 s.
 		"metastore.hmshandler.retry.interval": "100ms",
 	}
+	maps.Copy(all, m.kdc.metastore())
 	maps.Copy(all, settings)
 	if err := writeHadoopXML(m.file("conf/metastore-site.xml"), all); err != nil {
+		return err
+	}
+	if err := writeHadoopXML(m.file("conf/core-site.xml"), m.kdc.core()); err != nil {
 		return err
 	}
 	making, cancel := context.WithTimeout(ctx, startLimit)
@@ -157,6 +163,7 @@ func (m *Metastore) ownJars() []string {
 
 func (m *Metastore) args(jars []string, class string, more ...string) []string {
 	args := append([]string{m.java, "-Xmx384m"}, smallJVM...)
+	args = append(args, m.kdc.jvm()...)
 	args = append(args, opens("java.lang", "java.util", "java.net", "java.util.concurrent.atomic")...)
 	args = append(args, "-Dlog4j.configurationFile="+m.file("conf/log4j2.properties"), "-Djava.net.preferIPv4Stack=true",
 		"-Dderby.stream.error.file="+m.file("derby.log"), "-Dderby.locks.deadlockTimeout=1", "-Dderby.locks.waitTimeout=5",

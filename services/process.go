@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -23,12 +25,14 @@ type process struct {
 
 // command is a program to be started as a server.
 type command struct {
-	args  []string
-	env   []string // added to this process's
-	dir   string
-	log   string         // file that gets its output, appended
-	death syscall.Signal // that it gets when this process dies
-	as    identity
+	args []string
+	env  []string // added to this process's
+	// without is a variable of this process's that the server does not get.
+	without string
+	dir     string
+	log     string         // file that gets its output, appended
+	death   syscall.Signal // that it gets when this process dies
+	as      identity
 }
 
 // identity is who runs a program; the zero one is this process's user.
@@ -62,7 +66,11 @@ func start(c command) (*process, error) {
 		defer out.Close()
 		cmd := exec.Command(c.args[0], c.args[1:]...) //nolint:noctx // it outlives the call; Close ends it
 		cmd.Dir, cmd.Stdout, cmd.Stderr = c.dir, out, out
-		cmd.Env = append(os.Environ(), c.env...)
+		cmd.Env = os.Environ()
+		if c.without != "" {
+			cmd.Env = slices.DeleteFunc(cmd.Env, func(v string) bool { return strings.HasPrefix(v, c.without+"=") })
+		}
+		cmd.Env = append(cmd.Env, c.env...)
 		cmd.SysProcAttr = c.as.attributes()
 		cmd.SysProcAttr.Pdeathsig = c.death
 		if err := cmd.Start(); err != nil {

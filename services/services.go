@@ -1,7 +1,7 @@
 // Package services starts real servers without Docker, for tests and for trying
 // things out: Kafka (one KRaft broker), PostgreSQL, Google Cloud Storage and
 // BigQuery (emulators), S3, HDFS, a Hive Metastore, HiveServer2, the Spark
-// Thrift Server and Flink. What a server needs is fetched once from the package
+// Thrift Server, Flink and a KDC. What a server needs is fetched once from the package
 // registries, pinned, into the user's cache folder. A server listens on
 // 127.0.0.1 at ports that are free, keeps its data in a folder of its own, and
 // ends with the process that started it, also where that is killed.
@@ -29,6 +29,9 @@ type Options struct {
 	Log io.Writer
 	// Settings are added to the server's own (server.properties, postgresql.conf, flags) and win.
 	Settings map[string]string
+	// KDC is whom an HDFS or a Hive Metastore asks who its clients are; nil: they
+	// believe anybody. It runs as long as they do.
+	KDC *KDC
 }
 
 func (o Options) logf(format string, args ...any) {

@@ -182,7 +182,7 @@ func (s *SparkThrift) thrift(ctx context.Context) (*process, error) {
 		"-cp", strings.Join([]string{s.file("conf"), filepath.Join(s.spark, "jars", "*"), filepath.Join(s.iceberg, "*")}, ":"),
 		"org.apache.spark.deploy.SparkSubmit", "--properties-file", s.file("conf/spark-defaults.conf"),
 		"--class", "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2", "spark-internal")
-	p, err := start(command{args: args, env: []string{"SPARK_HOME=" + s.spark, "SPARK_LOCAL_IP=127.0.0.1", "SPARK_CONF_DIR=" + s.file("conf")},
+	p, err := start(command{args: args, without: hadoopUser, env: []string{"SPARK_HOME=" + s.spark, "SPARK_LOCAL_IP=127.0.0.1", "SPARK_CONF_DIR=" + s.file("conf")},
 		dir: s.home.dir, log: s.Log(), death: syscall.SIGKILL})
 	if err != nil {
 		return nil, err

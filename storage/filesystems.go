@@ -30,6 +30,7 @@ type Filesystems struct {
 var _ interface {
 	FS
 	Pather
+	Sweeper
 	io.Closer
 } = (*Filesystems)(nil)
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -274,6 +275,11 @@ func (l Local) List(ctx context.Context, uri string, each func(Info) error) erro
 		}
 		return each(Info{URI: prefix + filepath.ToSlash(strings.TrimPrefix(name, root)), Bytes: info.Size(), Modified: info.ModTime()})
 	})
+}
+
+// Sweep implements Sweeper.
+func (l Local) Sweep(ctx context.Context, uri string, before time.Time) error {
+	return SweepTemporary(ctx, l, uri, before)
 }
 
 // makeFolder makes a folder and its parents, each durable in its own parent.

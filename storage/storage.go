@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"path"
 	"strings"
 	"time"
@@ -78,8 +79,7 @@ var (
 var ErrScheme = errors.New("no filesystem here has this scheme")
 
 // TempPrefix begins the names of files that are being written where a filesystem
-// needs them. A crash leaves them behind; the clean-up of a table removes them
-// with other orphans.
+// needs them. A crash leaves them behind; Sweep removes them.
 const TempPrefix = ".tmp-"
 
 // Pather is an FS that knows several ways to write one file's URI.
@@ -119,11 +119,48 @@ type Classed interface {
 	WithClass(class string) FS
 }
 
-// Sweeper is an FS whose writers may leave something behind that List does not
-// show, where their process is killed.
+// ObjectStore is what all filesystems are that lie on a store of objects.
+type ObjectStore interface {
+	FS
+	Pather
+	WriterSizer
+	Classed
+	io.Closer
+}
+
+// CheckEndpoint tells whether the text can be a store's address.
+func CheckEndpoint(text string) error {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "", u.RawQuery != "", u.Fragment != "":
+		return errors.New("it is not http://host:port or https://host:port")
+	case u.User != nil: // the text is not repeated
+		return errors.New("it has a user or a password; hint: credentials belong to the environment, not to the job file")
+	}
+	return nil
+}
+
+// Sweeper is an FS whose writers leave something behind where their process is
+// killed: files under temporary names, or what List does not show.
 type Sweeper interface {
-	// Sweep drops what writers below a folder left that began before a moment.
+	// Sweep drops what writers below a folder left that began before a moment. A
+	// folder that is not there is empty.
 	Sweep(ctx context.Context, uri string, before time.Time) error
+}
+
+// SweepTemporary is Sweep of an FS that writes under names that begin with TempPrefix.
+func SweepTemporary(ctx context.Context, files FS, uri string, before time.Time) error {
+	var old []string
+	err := files.List(ctx, uri, func(i Info) error {
+		if strings.HasPrefix(path.Base(i.URI), TempPrefix) && i.Modified.Before(before) {
+			old = append(old, i.URI)
+		}
+		return nil
+	})
+	if err != nil || len(old) == 0 {
+		return err
+	}
+	return files.Remove(ctx, old...)
 }
 
 // Sweep drops it where the FS is a Sweeper.

@@ -42,10 +42,15 @@ type CatalogConfig struct {
 	// Hive is the Hive Metastore's URI, thrift://host:9083, or several with commas
 	// between them, for several hosts and other engines; "" is SQLite.
 	Hive string
+	// HiveKerberos is how the metastore is told who asks; nil: it believes anybody.
+	HiveKerberos *HiveKerberos
 	// Files has the files of tables, of those outside of the warehouse, too; nil is
 	// the local filesystem. It is the catalog's, which closes it, also where it
 	// cannot be opened.
 	Files storage.FS
+	// Turn is shared with other catalogs of this process that commit to the same
+	// tables; nil: there are none.
+	Turn *Turn
 }
 
 // Catalog knows tables by name. Many goroutines may use it.
@@ -56,6 +61,7 @@ type Catalog struct {
 	root    string      // the warehouse's URI
 	fs      storage.FS
 	unmount func() // from iceberg-go
+	turn    *Turn
 }
 
 // icebergCatalog is what of iceberg-go's catalogs is used here.
@@ -67,7 +73,10 @@ type icebergCatalog interface {
 // OpenCatalog opens a catalog, and makes its folder and database where they
 // are missing. The caller closes it.
 func OpenCatalog(ctx context.Context, cfg CatalogConfig) (_ *Catalog, err error) {
-	c := &Catalog{fs: cfg.Files, unmount: func() {}}
+	c := &Catalog{fs: cfg.Files, unmount: func() {}, turn: cfg.Turn}
+	if c.turn == nil {
+		c.turn = NewTurn()
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.closeFiles())
@@ -101,7 +110,7 @@ func OpenCatalog(ctx context.Context, cfg CatalogConfig) (_ *Catalog, err error)
 		return c, nil
 	}
 	if cfg.Hive != "" {
-		if c.hive, c.ice, err = openHive(ctx, cfg.Hive, props); err != nil {
+		if c.hive, c.ice, err = openHive(ctx, cfg, props); err != nil {
 			return nil, err
 		}
 		return c, nil

@@ -52,12 +52,11 @@ func hiveAddresses(text string) ([]string, error) {
 
 // openHive opens the catalog of a Hive Metastore, and asks it something, so that
 // one that is not there is told at once.
-func openHive(ctx context.Context, text string, props iceberg.Properties) (*hiveClient, icebergCatalog, error) {
-	addresses, err := hiveAddresses(text)
+func openHive(ctx context.Context, cfg CatalogConfig, props iceberg.Properties) (*hiveClient, icebergCatalog, error) {
+	client, err := newHiveClient(cfg)
 	if err != nil {
-		return nil, nil, fmt.Errorf("open the catalog in the Hive Metastore: its URI: %w", err)
+		return nil, nil, fmt.Errorf("open the catalog in the Hive Metastore: %w", err)
 	}
-	client := &hiveClient{addresses: addresses}
 	if _, err := client.GetAllDatabases(ctx); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("open the catalog in the Hive Metastore: %w", err), client.Close())
 	}
@@ -152,13 +151,12 @@ func onePath(files storage.FS, uri string) string {
 
 // probeHive asks a metastore for its databases, and tries in the one that is
 // always there whether it compares before it alters.
-func probeHive(ctx context.Context, text string) (thing, found string, err error) {
-	addresses, err := hiveAddresses(text)
+func probeHive(ctx context.Context, cfg CatalogConfig) (thing, found string, err error) {
+	client, err := newHiveClient(cfg)
 	if err != nil {
-		return "Hive Metastore", "", fmt.Errorf("its URI: %w", err)
+		return "Hive Metastore", "", err
 	}
-	thing = "Hive Metastore " + strings.Join(addresses, ",")
-	client := &hiveClient{addresses: addresses}
+	thing = "Hive Metastore " + strings.Join(client.addresses, ",")
 	defer func() { err = errors.Join(err, client.Close()) }()
 	databases, err := client.GetAllDatabases(ctx)
 	if err == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"strings"
@@ -32,6 +33,7 @@ const (
 // there. Many goroutines may use it: each call has a connection to itself.
 type hiveClient struct {
 	addresses []string
+	kerberos  *HiveKerberos // nil: nobody asks who this is
 
 	mu     sync.Mutex
 	idle   []*hiveConn // the oldest first
@@ -39,6 +41,14 @@ type hiveClient struct {
 }
 
 var _ hive.HiveClient = (*hiveClient)(nil)
+
+func newHiveClient(cfg CatalogConfig) (*hiveClient, error) {
+	addresses, err := hiveAddresses(cfg.Hive)
+	if err != nil {
+		return nil, fmt.Errorf("its URI: %w", err)
+	}
+	return &hiveClient{addresses: addresses, kerberos: cfg.HiveKerberos}, nil
+}
 
 type hiveConn struct {
 	net.Conn
@@ -81,6 +91,9 @@ func call[T any](ctx context.Context, h *hiveClient, r repeat, do func(context.C
 			return none, errors.Join(context.Cause(ctx), err)
 		}
 		if r == once || try > 0 {
+			if h.kerberos == nil && errors.Is(err, io.EOF) {
+				err = fmt.Errorf("%w; hint: if it asks for Kerberos, write catalog: {hive: {auth: kerberos, principal: hive/_HOST@REALM}}", err)
+			}
 			return none, fmt.Errorf("ask the Hive Metastore at %s: %w", c.RemoteAddr(), err)
 		}
 	}
@@ -130,13 +143,26 @@ func (h *hiveClient) take(ctx context.Context) (*hiveConn, error) {
 	}
 	var errs []error
 	for _, address := range h.addresses {
-		conn, err := (&net.Dialer{Timeout: hiveDialTime, KeepAlive: 15 * time.Second}).DialContext(ctx, "tcp", address)
+		conn, err := h.dial(ctx, address)
 		if err == nil {
 			return newHiveConn(conn), nil
 		}
 		errs = append(errs, fmt.Errorf("connect to the Hive Metastore at %s: %w", address, err))
 	}
 	return nil, errors.Join(errs...)
+}
+
+// dial makes a connection, and says on it who asks.
+func (h *hiveClient) dial(ctx context.Context, address string) (net.Conn, error) {
+	conn, err := (&net.Dialer{Timeout: hiveDialTime, KeepAlive: 15 * time.Second}).DialContext(ctx, "tcp", address)
+	if err != nil || h.kerberos == nil {
+		return conn, err
+	}
+	secured, err := h.kerberos.introduce(ctx, conn, address)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return secured, nil
 }
 
 func newHiveConn(conn net.Conn) *hiveConn {

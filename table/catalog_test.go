@@ -26,6 +26,45 @@ func TestCatalogs(t *testing.T) {
 	})
 }
 
+func TestCatalog(t *testing.T) {
+	root := t.TempDir()
+	c := openTest(t, root)
+	names, err := c.List(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, names)
+	_, err = c.Load(t.Context(), "no.such")
+	require.ErrorIs(t, err, ErrNoTable)
+	for _, name := range []string{"b.t", "a.t", "plain", "a.deep.t"} {
+		tbl, err := c.Create(t.Context(), name, Definition{Schema: eventSchema, Properties: map[string]string{"x": name}})
+		require.NoError(t, err)
+		require.Equal(t, name, tbl.Name())
+		_, err = c.Create(t.Context(), name, Definition{Schema: eventSchema})
+		require.Error(t, err)
+	}
+	names, err = c.List(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"a.deep.t", "a.t", "b.t", "plain"}, names)
+	tbl := load(t, openTest(t, "file://"+root), "a.t") // another process
+	require.Equal(t, "file://"+root+"/a/t", tbl.Location())
+	props := tbl.Properties()
+	require.Equal(t, "0", props["commit.retry.num-retries"])
+	require.Equal(t, "zstd", props["write.parquet.compression-codec"])
+	require.Equal(t, "a.t", props["x"])
+	require.Contains(t, props["schema.name-mapping.default"], `"text"`)
+	require.Equal(t, 2, tbl.now.Load().ice.Metadata().Version())
+	_, ok := tbl.Current()
+	require.False(t, ok)
+	require.Empty(t, filesOf(t, tbl, FileFilter{}))
+	require.Empty(t, ids(t, tbl, ScanOptions{}))
+	_, err = OpenCatalog(t.Context(), CatalogConfig{Warehouse: "gs://bucket"})
+	require.ErrorContains(t, err, "scheme")
+	other := filepath.Join(t.TempDir(), "sub", "c.db")
+	d, err := OpenCatalog(t.Context(), CatalogConfig{Warehouse: root, SQLite: other})
+	require.NoError(t, err)
+	require.NoError(t, d.Close())
+	require.FileExists(t, other)
+}
+
 // Processes that find no warehouse make it together; one makes the table.
 func testCatalogMadeByManyAtOnce(t *testing.T, w warehouse) {
 	for range 5 {

@@ -193,13 +193,25 @@ func appendTransaction(ctx context.Context, s *state, props iceberg.Properties, 
 
 // retry commits until decide says that it is done, or must not be. The first
 // try builds on what the handle has; after any error, whatever it says, the
-// table itself is asked.
+// table itself is asked. It has the process's turn from its first try on.
 func (t *Table) retry(ctx context.Context, decide func(*state) (done bool, err error), build func(context.Context, *state) (*icebergtable.Transaction, error)) error {
+	return t.retryFrom(ctx, 0, decide, build)
+}
+
+// maintain is retry for what is not urgent and takes long to build: it has the
+// turn from its second try on.
+func (t *Table) maintain(ctx context.Context, decide func(*state) (done bool, err error), build func(context.Context, *state) (*icebergtable.Transaction, error)) error {
+	return t.retryFrom(ctx, 1, decide, build)
+}
+
+func (t *Table) retryFrom(ctx context.Context, turnAt int, decide func(*state) (done bool, err error), build func(context.Context, *state) (*icebergtable.Transaction, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, commitTime)
 	defer cancel()
 	s := t.now.Load()
 	var last error
 	stuck := 0 // tries that failed though nobody else committed
+	release := func() {}
+	defer func() { release() }()
 	for try := range commitTries {
 		if done, err := decide(s); done || err != nil {
 			return err
@@ -211,6 +223,20 @@ func (t *Table) retry(ctx context.Context, decide func(*state) (done bool, err e
 			}
 			if err := backoff(ctx, try, longest); err != nil {
 				return unknown(err, last)
+			}
+		}
+		if try >= turnAt {
+			var err error
+			if release, err = t.catalog.turn.take(ctx); err != nil {
+				return unknown(err, last)
+			}
+			if try > 0 { // what was seen before one's turn may be old
+				if s, err = t.look(ctx); err != nil {
+					return unknown(err, last)
+				}
+				if done, err := decide(s); done || err != nil {
+					return err
+				}
 			}
 		}
 		if err := checkClock(s); err != nil {
@@ -227,7 +253,7 @@ func (t *Table) retry(ctx context.Context, decide func(*state) (done bool, err e
 		ice, err := tx.Commit(ctx)
 		if err == nil {
 			faults.Point(faults.Swapped)
-			after, err := t.committed(ctx, ice)
+			after, err := t.committed(ctx, s, ice)
 			if err != nil {
 				return err
 			}
@@ -238,6 +264,8 @@ func (t *Table) retry(ctx context.Context, decide func(*state) (done bool, err e
 			return errors.New("the catalog accepted the commit and the table does not have it")
 		}
 		last = err
+		release()
+		release = func() {}
 		before := s.ice.MetadataLocation()
 		if s, err = t.look(ctx); err != nil {
 			return unknown(err, last)

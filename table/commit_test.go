@@ -89,7 +89,7 @@ func testRetriesOfTheLibrary(t *testing.T, w warehouse) {
 	first := takeOver(t, c, "shop.events")
 	var second *owner
 	unreliable := &ambiguous{icebergCatalog: c.ice, mode: []string{"raced"}, race: func() { second = takeOver(t, c, "shop.events") }}
-	first.table = load(t, &Catalog{ice: unreliable, fs: c.fs, root: c.root}, "shop.events")
+	first.table = load(t, &Catalog{ice: unreliable, fs: c.fs, root: c.root, turn: NewTurn()}, "shop.events")
 	require.ErrorIs(t, first.commit(t.Context(), writeEvents(t, first.table, day, 1)), ErrFenced)
 	r, _, err := load(t, c, "shop.events").Record("p", "all")
 	require.NoError(t, err)
@@ -247,7 +247,7 @@ func testLostReplyThenTakeover(t *testing.T, w warehouse) {
 	c, _ := w.events(t)
 	unreliable := &ambiguous{icebergCatalog: c.ice}
 	o := takeOver(t, c, "shop.events")
-	slow := &Catalog{ice: unreliable, fs: c.fs, root: c.root}
+	slow := &Catalog{ice: unreliable, fs: c.fs, root: c.root, turn: NewTurn()}
 	o.table = load(t, slow, "shop.events")
 	unreliable.mode = []string{"late"}
 	taken := false
@@ -291,7 +291,7 @@ func testCommitWithoutAnEnd(t *testing.T, w warehouse) {
 		if len(unreliable.mode) == 1 {
 			cancel()
 		}
-	}}, fs: c.fs, root: c.root}, "shop.events")
+	}}, fs: c.fs, root: c.root, turn: NewTurn()}, "shop.events")
 	err := o.commit(ctx, writeEvents(t, o.table, day, 1))
 	require.ErrorIs(t, err, errLost)
 	require.ErrorIs(t, err, context.Canceled)

@@ -61,7 +61,7 @@ func (c *Catalog) EvolveTo(ctx context.Context, t *Table, want schemas.Schema) (
 			last = err
 			continue
 		}
-		after, err := t.committed(ctx, ice)
+		after, err := t.committed(ctx, s, ice)
 		if err != nil {
 			return nil, fmt.Errorf("evolve table %s: %w", t.name, err)
 		}

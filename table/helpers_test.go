@@ -84,7 +84,7 @@ func newDatabase(t *testing.T) string {
 // dropTables empties a metastore: it is one, and its tables have one name each.
 func dropTables(t *testing.T, uri string) {
 	t.Helper()
-	client, ice, err := openHive(t.Context(), uri, iceberg.Properties{"warehouse": "file:///none"})
+	client, ice, err := openHive(t.Context(), CatalogConfig{Hive: uri}, iceberg.Properties{"warehouse": "file:///none"})
 	require.NoError(t, err)
 	defer client.Close()
 	namespaces, err := ice.ListNamespaces(t.Context(), nil)

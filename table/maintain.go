@@ -40,7 +40,7 @@ func (k Keep) age(snapshots []icebergtable.Snapshot) time.Duration {
 func (t *Table) Expire(ctx context.Context, keep Keep) (int, error) {
 	var dropped []int64
 	tried := false
-	err := t.retry(ctx, func(s *state) (bool, error) {
+	err := t.maintain(ctx, func(s *state) (bool, error) {
 		for _, id := range dropped {
 			if s.ice.SnapshotByID(id) != nil {
 				return false, nil
@@ -102,7 +102,7 @@ func (t *Table) Orphans(ctx context.Context, grace time.Duration) ([]OrphanFile,
 // that are gone. Files of a writer under way must be younger than grace.
 func (t *Table) Clean(ctx context.Context, grace time.Duration) ([]OrphanFile, error) {
 	g := gc{ID: uuid.NewString(), Before: time.Now().Add(-grace)}
-	err := t.retry(ctx, func(s *state) (bool, error) {
+	err := t.maintain(ctx, func(s *state) (bool, error) {
 		now, err := gcOf(s.ice)
 		return now.ID == g.ID, err
 	}, func(ctx context.Context, s *state) (*icebergtable.Transaction, error) {

@@ -6,14 +6,12 @@ import (
 	"regexp"
 	"runtime"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/apache/iceberg-go"
 	icebergtable "github.com/apache/iceberg-go/table"
-	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"lake/storage"
@@ -72,7 +70,7 @@ func TestRewriteLostReply(t *testing.T) {
 	o.mustCommit(writeEvents(t, o.table, day, 1))
 	o.mustCommit(writeEvents(t, o.table, day, 2))
 	for _, mode := range [][]string{{"lost"}, {"late"}, {"refused", "lost"}} {
-		unreliable := &Catalog{ice: &ambiguous{icebergCatalog: c.ice, mode: mode}, fs: c.fs, root: c.root}
+		unreliable := &Catalog{ice: &ambiguous{icebergCatalog: c.ice, mode: mode}, fs: c.fs, root: c.root, turn: NewTurn()}
 		tbl := load(t, unreliable, "shop.events")
 		plan, _ := tbl.Current()
 		require.NoError(t, tbl.Rewrite(t.Context(), Rewrite{Snapshot: plan.ID, Old: filesOf(t, tbl, FileFilter{}), New: []dataFile{writeEvents(t, tbl, day, 1, 2)}}), join(mode))
@@ -415,106 +413,6 @@ func TestEverythingTogether(t *testing.T) {
 	r, _, err := tbl.Record("p", "all")
 	require.NoError(t, err)
 	require.Equal(t, int64(batches), r.Seq)
-}
-
-// Partition values and folders that would lead elsewhere.
-func TestPathsStayInside(t *testing.T) {
-	root := filepath.Join(t.TempDir(), "my wärehouse #1 100%")
-	c := openTest(t, root)
-	tbl, err := c.Create(t.Context(), "events", Definition{
-		Schema:      withFields(column("id", "int64", true), column("p", "string", false)),
-		PartitionBy: []Partition{{Source: "p", Transform: "identity", Name: "p"}},
-	})
-	require.NoError(t, err)
-	outside := filepath.Join(filepath.Dir(root), "my%20w%C3%A4rehouse%20%231%20100%25")
-	require.NoDirExists(t, outside)
-	require.DirExists(t, filepath.Join(root, "default", "events", "metadata"))
-
-	var files []dataFile
-	values := []string{"../../../etc", "a/b", "%2F", "x\x01y", "ü =&?#", ""}
-	for i, v := range values {
-		files = append(files, writeValue(t, tbl, int64(i), v))
-	}
-	require.NoError(t, tbl.Append(t.Context(), "k", 1, files))
-	require.Equal(t, []int64{0, 1, 2, 3, 4, 5}, sorted(ids(t, load(t, c, "events"), ScanOptions{})))
-	for _, f := range filesOf(t, tbl, FileFilter{}) {
-		require.True(t, strings.HasPrefix(f.Path, root+"/default/events/data/p="), f.Path)
-		require.FileExists(t, f.Path)
-		require.NotContains(t, f.Partition, "/")
-	}
-	deleted, err := tbl.Clean(t.Context(), 0)
-	require.NoError(t, err)
-	require.Empty(t, deleted)
-	require.NoDirExists(t, outside)
-
-	for _, name := range []string{"../x", "a/b", "", "a..b", ".a", "a b"} {
-		_, err := c.Create(t.Context(), name, Definition{Schema: eventSchema})
-		require.ErrorContains(t, err, "namespace.table", name)
-	}
-	for _, location := range []string{root + "/default/events", root + "/default/events/data/x", root + "/default", filepath.Dir(root)} {
-		_, err := c.Create(t.Context(), "other", Definition{Schema: eventSchema, Location: location})
-		require.ErrorContains(t, err, "overlaps", location)
-	}
-	_, err = c.Create(t.Context(), "other", Definition{Schema: eventSchema, Location: filepath.Join(t.TempDir(), "a b")})
-	require.ErrorContains(t, err, "characters")
-	_, err = c.Create(t.Context(), "other", Definition{Schema: eventSchema, Location: "gs://bucket/x"})
-	require.ErrorContains(t, err, "scheme")
-	elsewhere := filepath.Join(t.TempDir(), "plain")
-	far, err := c.Create(t.Context(), "other", Definition{Schema: eventSchema, Location: elsewhere})
-	require.NoError(t, err)
-	require.Equal(t, "file://"+elsewhere, far.Location())
-	require.NoError(t, far.Append(t.Context(), "k", 1, nil))
-}
-
-func TestCatalog(t *testing.T) {
-	root := t.TempDir()
-	c := openTest(t, root)
-	names, err := c.List(t.Context())
-	require.NoError(t, err)
-	require.Empty(t, names)
-	_, err = c.Load(t.Context(), "no.such")
-	require.ErrorIs(t, err, ErrNoTable)
-	for _, name := range []string{"b.t", "a.t", "plain", "a.deep.t"} {
-		tbl, err := c.Create(t.Context(), name, Definition{Schema: eventSchema, Properties: map[string]string{"x": name}})
-		require.NoError(t, err)
-		require.Equal(t, name, tbl.Name())
-		_, err = c.Create(t.Context(), name, Definition{Schema: eventSchema})
-		require.Error(t, err)
-	}
-	names, err = c.List(t.Context())
-	require.NoError(t, err)
-	require.Equal(t, []string{"a.deep.t", "a.t", "b.t", "plain"}, names)
-	tbl := load(t, openTest(t, "file://"+root), "a.t") // another process
-	require.Equal(t, "file://"+root+"/a/t", tbl.Location())
-	props := tbl.Properties()
-	require.Equal(t, "0", props["commit.retry.num-retries"])
-	require.Equal(t, "zstd", props["write.parquet.compression-codec"])
-	require.Equal(t, "a.t", props["x"])
-	require.Contains(t, props["schema.name-mapping.default"], `"text"`)
-	require.Equal(t, 2, tbl.now.Load().ice.Metadata().Version())
-	_, ok := tbl.Current()
-	require.False(t, ok)
-	require.Empty(t, filesOf(t, tbl, FileFilter{}))
-	require.Empty(t, ids(t, tbl, ScanOptions{}))
-	_, err = OpenCatalog(t.Context(), CatalogConfig{Warehouse: "gs://bucket"})
-	require.ErrorContains(t, err, "scheme")
-	other := filepath.Join(t.TempDir(), "sub", "c.db")
-	d, err := OpenCatalog(t.Context(), CatalogConfig{Warehouse: root, SQLite: other})
-	require.NoError(t, err)
-	require.NoError(t, d.Close())
-	require.FileExists(t, other)
-}
-
-func writeValue(t *testing.T, tbl *Table, id int64, value string) dataFile {
-	t.Helper()
-	b := newRows(tbl)
-	defer b.Release()
-	appendID(b, id)
-	appendText(b, 1, value)
-	batch := b.NewRecordBatch()
-	defer batch.Release()
-	folder := "p=" + escape(value) + "/" + uuid.NewString()[:4]
-	return writeBatch(t, tbl, byLake, batch, folder, map[int]any{1000: value}, nil)
 }
 
 func TestClockBehindTheTable(t *testing.T) {

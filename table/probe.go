@@ -22,7 +22,7 @@ func ProbeCatalog(ctx context.Context, cfg CatalogConfig) (thing, found string, 
 		return probePostgres(ctx, cfg.Postgres)
 	}
 	if cfg.Hive != "" {
-		return probeHive(ctx, cfg.Hive)
+		return probeHive(ctx, cfg)
 	}
 	file := cfg.SQLite
 	if file == "" {

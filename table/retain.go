@@ -58,7 +58,7 @@ func (t *Table) DropDates(ctx context.Context, before int32) (Dropped, error) {
 	id := uuid.NewString()
 	sequence := t.now.Load().ice.Metadata().LastSequenceNumber()
 	day := time.Unix(int64(before)*86400, 0).UTC().Format(time.DateOnly)
-	err := t.retry(ctx, func(s *state) (bool, error) {
+	err := t.maintain(ctx, func(s *state) (bool, error) {
 		for _, each := range s.ancestry() {
 			if each.Sequence <= sequence {
 				break

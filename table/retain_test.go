@@ -115,7 +115,7 @@ func TestDropDatesLostReply(t *testing.T) {
 		c, _ := newEvents(t)
 		o := takeOver(t, c, "shop.events")
 		o.mustCommit(measured(t, o.table, day, 1), measured(t, o.table, day+1, 2))
-		tbl := load(t, &Catalog{ice: &ambiguous{icebergCatalog: c.ice, mode: mode}, fs: c.fs, root: c.root}, "shop.events")
+		tbl := load(t, &Catalog{ice: &ambiguous{icebergCatalog: c.ice, mode: mode}, fs: c.fs, root: c.root, turn: NewTurn()}, "shop.events")
 		dropped, err := tbl.DropDates(t.Context(), day+1)
 		require.NoError(t, err, join(mode))
 		require.EqualValues(t, 1, dropped.Rows, join(mode))

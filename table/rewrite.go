@@ -52,7 +52,7 @@ func (t *Table) rewrite(ctx context.Context, r Rewrite) error {
 	id := uuid.NewString()
 	summary := iceberg.Properties{rewriteKey: id, noteKey: fmt.Sprintf("compaction: %d files became %d", len(r.Old), len(r.New))}
 	maps.Copy(summary, r.Summary)
-	return t.retry(ctx, func(s *state) (bool, error) {
+	return t.maintain(ctx, func(s *state) (bool, error) {
 		for _, each := range s.ancestry() {
 			if each.Sequence <= sequence {
 				break

@@ -1,6 +1,7 @@
 package table
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,10 +19,12 @@ import (
 
 // ScanOptions choose what a scan reads.
 type ScanOptions struct {
-	Snapshot int64    // 0: the current one
-	Columns  []string // in this order; empty: all
-	From, To int32    // dates, as in FileFilter
-	Files    []File   // only these, in this order, as Files or a plan gave them; nil: by the fields above
+	Snapshot   int64    // 0: the current one
+	Columns    []string // in this order; empty: all
+	From, To   int32    // dates, as in FileFilter
+	BatchRows  int      // of a batch at most; 0: 32Ki
+	AheadBytes int64    // that the files which are read at a time have together, unless it is one; 0: no bound
+	Files      []File   // only these, in this order, as Files or a plan gave them; nil: by the fields above
 }
 
 const (
@@ -40,12 +43,12 @@ const (
 // equal. Each batch is the consumer's to release. An error ends the scan.
 //
 // Memory: for each of at most four files that are read at a time one row group,
-// as it lies in the file, and a few batches. Of files in a store up to eight are,
-// where they have not more than 4 MiB together.
+// as it lies in the file, and a few batches; AheadBytes bounds the files. Of files
+// in a store up to eight are, where they have not more than 4 MiB together.
 func (t *Table) Scan(ctx context.Context, o ScanOptions) iter.Seq2[arrow.RecordBatch, error] {
 	return func(yield func(arrow.RecordBatch, error) bool) {
 		s := t.now.Load()
-		p, err := newProjection(s, o.Columns)
+		p, err := newProjection(s, o)
 		files := o.Files
 		if err == nil && files == nil {
 			files, err = t.files(ctx, s, FileFilter{Snapshot: o.Snapshot, From: o.From, To: o.To})
@@ -54,7 +57,7 @@ func (t *Table) Scan(ctx context.Context, o ScanOptions) iter.Seq2[arrow.RecordB
 			yield(nil, fmt.Errorf("scan table %s: %w", t.name, err))
 			return
 		}
-		scanInOrder(ctx, files, p, func(batch arrow.RecordBatch, err error) bool {
+		scanInOrder(ctx, files, p, o.AheadBytes, func(batch arrow.RecordBatch, err error) bool {
 			if err != nil {
 				err = fmt.Errorf("scan table %s: %w", t.name, err)
 			}
@@ -70,7 +73,7 @@ type scanned struct {
 
 // scanInOrder reads some files ahead, each in a goroutine with a bounded
 // channel, and yields their batches file after file.
-func scanInOrder(ctx context.Context, files []File, p *projection, yield func(arrow.RecordBatch, error) bool) {
+func scanInOrder(ctx context.Context, files []File, p *projection, most int64, yield func(arrow.RecordBatch, error) bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	var readers sync.WaitGroup
 	var open []chan scanned
@@ -87,7 +90,7 @@ func scanInOrder(ctx context.Context, files []File, p *projection, yield func(ar
 	}()
 	ahead := int64(0) // bytes of the open ones
 	for next := 0; next < len(files) || len(open) > 0; {
-		for next < len(files) && readNow(files[next], len(open), ahead) {
+		for next < len(files) && readNow(files[next], len(open), ahead, most) {
 			out := make(chan scanned, scanAhead)
 			f := files[next]
 			ahead += f.Bytes
@@ -113,8 +116,11 @@ func scanInOrder(ctx context.Context, files []File, p *projection, yield func(ar
 }
 
 // readNow tells whether a file is read beside the open ones, which have so many
-// bytes together.
-func readNow(f File, open int, bytes int64) bool {
+// bytes together and may have most.
+func readNow(f File, open int, bytes, most int64) bool {
+	if open > 0 && most > 0 && bytes+f.Bytes > most {
+		return false
+	}
 	if open < min(runtime.GOMAXPROCS(0), scanReaders) {
 		return true
 	}
@@ -123,16 +129,18 @@ func readNow(f File, open int, bytes int64) bool {
 
 // projection reads chosen columns in lake's Arrow types.
 type projection struct {
-	ice     *icebergtable.Table
-	names   []string
-	schema  *arrow.Schema
-	columns []int // position of each in what iceberg-go returns; found at the first batch
-	once    sync.Once
-	err     error
+	ice       *icebergtable.Table
+	batchRows int
+	names     []string
+	schema    *arrow.Schema
+	columns   []int // position of each in what iceberg-go returns; found at the first batch
+	once      sync.Once
+	err       error
 }
 
-func newProjection(s *state, columns []string) (*projection, error) {
-	p := &projection{ice: s.ice}
+func newProjection(s *state, o ScanOptions) (*projection, error) {
+	p := &projection{ice: s.ice, batchRows: cmp.Or(o.BatchRows, scanBatchRows)}
+	columns := o.Columns
 	if len(columns) == 0 {
 		columns = s.schema.Names()
 	}
@@ -163,7 +171,7 @@ func (p *projection) read(ctx context.Context, f File, out chan<- scanned) {
 		}
 	}
 	fail := func(err error) { send(scanned{err: fmt.Errorf("read %s: %w", f.Path, err)}) }
-	scan := p.ice.Scan(icebergtable.WithSelectedFields(p.names...), icebergtable.WithMaxConcurrency(1), icebergtable.WithArrowBatchSize(scanBatchRows))
+	scan := p.ice.Scan(icebergtable.WithSelectedFields(p.names...), icebergtable.WithMaxConcurrency(1), icebergtable.WithArrowBatchSize(p.batchRows))
 	defer func() { _ = scan.Close() }() // it holds resources of remote plans only
 	_, batches, err := scan.ReadTasks(ctx, []icebergtable.FileScanTask{f.task})
 	if err != nil {

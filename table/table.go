@@ -31,6 +31,7 @@ type state struct {
 	ice        *icebergtable.Table
 	schema     schemas.Schema
 	partitions []Partition
+	behind     int // older versions of the metadata that this one keeps in memory
 }
 
 func (c *Catalog) newTable(ice *icebergtable.Table) (*Table, error) {
@@ -62,10 +63,22 @@ func newState(ice *icebergtable.Table) (*state, error) {
 	return &state{ice: ice, schema: schema, partitions: partitions}, nil
 }
 
-// committed is the state after a commit of ours. Its metadata is read anew from
-// its JSON: iceberg-go's (v0.7.0) hangs on to that of the commit before, and so
-// to all of a run's: a new snapshot's parent id points into the older list.
-func (t *Table) committed(ctx context.Context, ice *icebergtable.Table) (*state, error) {
+// maxBehind bounds how many older versions of its metadata a state keeps.
+const maxBehind = 8
+
+// committed is the state after a commit of ours on before. Its metadata is read
+// anew from its JSON each maxBehind commits: iceberg-go's (v0.7.0) hangs on to that
+// of the commit before, and so to all of a run's: a new snapshot's parent id points
+// into the older list. A version takes 0.3 MiB, and to read it, with hundreds of
+// snapshots, as long as the rest of a commit.
+func (t *Table) committed(ctx context.Context, before *state, ice *icebergtable.Table) (*state, error) {
+	if before.behind+1 < maxBehind {
+		s, err := newState(ice)
+		if err == nil {
+			s.behind = before.behind + 1
+		}
+		return s, err
+	}
 	fs, err := ice.FS(ctx)
 	if err != nil {
 		return nil, err

@@ -103,7 +103,7 @@ func (t *Table) NewWriter(opts WriterOptions) (*Writer, error) {
 		return nil, fmt.Errorf("write to table %s: %w", t.name, err)
 	}
 	schema := s.schema.Arrow()
-	format, err := parquet.NewFormat(schema, parquet.Options{Codec: opts.Codec, RowGroupBytes: opts.RowGroupBytes})
+	format, err := parquet.NewFormat(schema, parquet.Options{Codec: opts.Codec, RowGroupBytes: opts.RowGroupBytes, Parallel: opts.Parallel})
 	if err != nil {
 		return nil, fmt.Errorf("write to table %s: %w", t.name, err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -222,22 +221,24 @@ func soak(ctx context.Context, o *options) (err error) {
 		sent, err := produce(ctx, f.k, o.rate, o.duration)
 		done <- answer{sent, err}
 	}()
-	fmt.Printf("%d records a second for %s, three rules, commit interval 1 s; MiB, own memory and with the pages of the binary\n| minute | own, least | own, most | resident, most |\n|--:|--:|--:|--:|\n", o.rate, o.duration)
+	fmt.Printf("%d records a second for %s, three rules, commit interval 1 s; MiB, own memory and with the pages of the binary\n| minute | own, least | own, median | own, most | resident, most |\n|--:|--:|--:|--:|--:|\n", o.rate, o.duration)
 	started, minute := time.Now(), 1
-	least, most, whole := math.MaxInt, 0, 0
+	var samples []int // of the minute, own memory
+	whole := 0
 	show := func() {
-		fmt.Printf("| %d | %d | %d | %d |\n", minute, least>>10, most>>10, whole>>10)
-		minute, least, most, whole = minute+1, math.MaxInt, 0, 0
+		slices.Sort(samples)
+		fmt.Printf("| %d | %d | %d | %d | %d |\n", minute, samples[0]>>10, samples[len(samples)/2]>>10, samples[len(samples)-1]>>10, whole>>10)
+		minute, samples, whole = minute+1, samples[:0], 0
 	}
 	for {
 		select {
 		case a := <-done:
-			if most > 0 {
+			if len(samples) > 0 {
 				show()
 			}
 			fmt.Println(a.sent, "records sent")
 			return a.err
-		case <-time.After(time.Second):
+		case <-time.After(250 * time.Millisecond): // a compaction may be over in less than a second
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -249,7 +250,7 @@ func soak(ctx context.Context, o *options) (err error) {
 		if err != nil {
 			return err
 		}
-		least, most, whole = min(least, own), max(most, own), max(whole, all)
+		samples, whole = append(samples, own), max(whole, all)
 		if time.Since(started) >= time.Duration(minute)*time.Minute {
 			show()
 		}

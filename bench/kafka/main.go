@@ -3,6 +3,7 @@
 //	go run ./bench/kafka rate        topic to committed table, against a bare consume loop and Spark
 //	go run ./bench/kafka latency     from an event to the query that sees it
 //	go run ./bench/kafka soak        memory of a run that follows for long
+//	go run ./bench/kafka commits     how long the last of many commits takes, beside the first
 //	go run ./bench/kafka contention  commits a second of several processes on one table
 package main
 
@@ -35,6 +36,7 @@ type options struct {
 	records      int64
 	pairs        int
 	rate         int
+	commits      int
 	duration     time.Duration
 	work         string // a temporary folder
 	self         string
@@ -50,10 +52,10 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) (err error) {
-	what := map[string]func(context.Context, *options) error{"rate": rate, "latency": latency, "soak": soak, "contention": contention}
+	what := map[string]func(context.Context, *options) error{"rate": rate, "latency": latency, "soak": soak, "commits": commits, "contention": contention}
 	inner := map[string]func(context.Context, []string) error{"consume": consume, "commit": commitLoop} // processes of the measurements
 	if len(args) == 0 || what[args[0]] == nil && inner[args[0]] == nil {
-		return errors.New("usage: kafka rate | latency | soak | contention [flags]")
+		return errors.New("usage: kafka rate | latency | soak | commits | contention [flags]")
 	}
 	if each := inner[args[0]]; each != nil {
 		return each(ctx, args[1:])
@@ -65,7 +67,8 @@ func run(ctx context.Context, args []string) (err error) {
 	f.StringVar(&o.jars, "jars", "", "jars of Spark's Kafka source, comma-separated: Spark does the same, once")
 	f.Int64Var(&o.records, "records", 3_000_000, "of rate")
 	f.IntVar(&o.pairs, "pairs", 5, "of rate")
-	f.IntVar(&o.rate, "rate", 100_000/60, "records a second of latency and soak")
+	f.IntVar(&o.rate, "rate", 100_000/60, "records a second of latency, soak and commits")
+	f.IntVar(&o.commits, "commits", 10_000, "of commits")
 	f.DurationVar(&o.duration, "duration", time.Minute, "of latency and soak, and of each step of contention")
 	if err := f.Parse(args[1:]); err != nil {
 		return err

@@ -111,6 +111,7 @@ func TestLoadBigQuery(t *testing.T) {
 	require.Len(t, b.Loads(), len(loads))
 	require.Contains(t, lakeOutput(t, dir, "audit", "job.yaml"), "all agrees")
 	require.Contains(t, lakeOutput(t, dir, "doctor", "job.yaml"), "jobs may run")
+	require.Regexp(t, `same +odd +12 +12 +0 +0`, lakeOutput(t, dir, "rules", "verify", "job.yaml"))
 
 	require.NoError(t, b.Write("shop", "events", "2021-11-07", "DELETE FROM shop.events WHERE n = 6"))
 	var failed *exec.ExitError

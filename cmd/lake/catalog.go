@@ -8,7 +8,10 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/jcmturner/gokrb5/v8/client"
+
 	"lake/jobs"
+	"lake/kerberos"
 	"lake/storage"
 	"lake/table"
 )
@@ -20,7 +23,9 @@ type sqliteCatalog struct {
 
 // hiveCatalog is catalog: {hive: {uri: thrift://…}} in a job file.
 type hiveCatalog struct {
-	URI jobs.Text `yaml:"uri"`
+	URI       jobs.Text `yaml:"uri"`
+	Auth      jobs.Text `yaml:"auth"`      // none (default), kerberos
+	Principal jobs.Text `yaml:"principal"` // the metastore's, with kerberos: hive/_HOST@REALM
 }
 
 // catalogConfig is where the job's catalog lies.
@@ -47,6 +52,10 @@ func (r *resolved) catalogConfig() (table.CatalogConfig, error) {
 			return c, err
 		}
 		c.Hive = options.URI.Value
+		if options.Auth.Value == "kerberos" {
+			c.HiveKerberos = &table.HiveKerberos{Principal: options.Principal.Value,
+				Login: func() (*client.Client, error) { return kerberos.Login(r.stores.hdfs.Config, os.Getenv) }}
+		}
 	}
 	return c, nil
 }
@@ -76,18 +85,33 @@ func resolveCatalog(job *jobs.Job, warehouse string, p *problems) {
 			p.add(url.Pos, `write {postgres: "${LAKE_CATALOG}"} and set it to postgres://user:password@host:5432/database`, "catalog.postgres: the URL: %v", err)
 		}
 	case "hive":
-		var options hiveCatalog
-		if err := job.Catalog.Decode(&options); err != nil {
-			p.take(job.Catalog.Pos, err)
-		} else if err := table.CheckHive(options.URI.Value); err != nil {
-			pos := options.URI.Pos
-			if !options.URI.Given() {
-				pos = job.Catalog.Pos
-			}
-			p.add(pos, "write {hive: {uri: \"thrift://host:9083\"}}, or several with commas between them", "catalog.hive.uri: %v", err)
-		}
+		resolveHive(job.Catalog, p)
 	default:
 		p.add(job.Catalog.Pos, "leave catalog: out, or write {sqlite: {path: …}}, {postgres: \"postgres://…\"} or {hive: {uri: \"thrift://…\"}}", "catalog: this lake has no kind %q", job.Catalog.Kind)
+	}
+}
+
+func resolveHive(catalog jobs.Adapter, p *problems) {
+	var options hiveCatalog
+	if err := catalog.Decode(&options); err != nil {
+		p.take(catalog.Pos, err)
+		return
+	}
+	if err := table.CheckHive(options.URI.Value); err != nil {
+		p.add(catalog.At("uri"), "write {hive: {uri: \"thrift://host:9083\"}}, or several with commas between them", "catalog.hive.uri: %v", err)
+	}
+	principal := options.Principal
+	switch options.Auth.Value {
+	case "", "none":
+		if principal.Given() {
+			p.add(principal.Pos, "write auth: kerberos beside it", "catalog.hive.principal: the metastore is asked without Kerberos")
+		}
+	case "kerberos":
+		if _, err := kerberos.Service(principal.Value, "host:9083"); err != nil {
+			p.add(catalog.At("principal"), "write the metastore's own, hive.metastore.kerberos.principal: hive/_HOST@EXAMPLE.COM", "catalog.hive.principal: %v", err)
+		}
+	default:
+		p.add(options.Auth.Pos, nearest(options.Auth.Value, []string{"none", "kerberos"}), "catalog.hive.auth: %q is neither none nor kerberos", options.Auth.Written)
 	}
 }
 
@@ -96,7 +120,7 @@ func (a *app) openCatalog(ctx context.Context, r *resolved) (*table.Catalog, err
 	if err != nil {
 		return nil, err
 	}
-	cfg.Files = a.filesystems(r.folder)
+	cfg.Files, cfg.Turn = a.filesystems(r.folder, r.stores), r.turn
 	return table.OpenCatalog(ctx, cfg)
 }
 
@@ -192,7 +216,7 @@ func (a *app) openWarehouse(ctx context.Context) (*table.Catalog, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg.Warehouse, cfg.Files = folder, a.filesystems(folder)
+	cfg.Warehouse, cfg.Files = folder, a.filesystems(folder, storeConfigs{})
 	return table.OpenCatalog(ctx, cfg)
 }
 

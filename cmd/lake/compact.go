@@ -17,10 +17,15 @@ import (
 	"lake/table"
 )
 
+// besideBytes is the memory of a compaction beside a run that follows: what that
+// takes is flat, whatever there is to be merged.
+const besideBytes = 64 << 20
+
 type compactOptions struct {
 	dates   dateRange
 	dryRun  bool
 	noRules bool
+	bySize  bool // merge files of about the same size only, except in closed dates
 	expire  bool
 	clean   bool          // with expire: also delete what nothing refers to
 	grace   time.Duration // of clean
@@ -37,14 +42,16 @@ func newCompact(a *app) *cobra.Command {
 		Short: "rewrite small files into few large ones",
 		Long: `Compact plans which files of each partition become fewer, prints the plan, and
 rewrites them, small partitions together in one commit. Readers and a running ingest are not
-disturbed. On the rows that it reads anyway it counts the rules of closed dates
+disturbed. (Beside lake ingest --follow, which compacts by itself, a date that still gets
+rows has only files of about the same size merged, five or more.) On the rows that it reads anyway it counts the rules of closed dates
 again and reports where the stream's answer differs (exit 1).
 
 --expire first drops the dates that are older than table.retain, whole and as one
 change of the metadata; a date's age is counted to the newest date in the table or
 to the clock, whichever is earlier. Then it drops snapshots older than
 compact.snapshots, or more than compact.max_snapshots, and deletes the files that
-nothing refers to any more once they are older than --grace.`,
+nothing refers to any more once they are older than --grace; what killed runs left
+unfinished of checkpoints, dead letters and published dates goes, too.`,
 		Example: `  lake compact jobs/nobroker.yaml --dry-run
   lake compact jobs/nobroker.yaml --from 2021-11-30 --to 2021-12-01 --expire`,
 		Args: oneJob,
@@ -114,17 +121,26 @@ func (a *app) compact(ctx context.Context, r *resolved, o compactOptions, show f
 	if _, ok := t.Current(); !ok {
 		return out, nil
 	}
-	plan, retention, err := r.plan(ctx, t.Table, filter, o)
+	run := compact.Options{Mem: memory.DefaultAllocator, MemoryBytes: int64(a.flags.memory) / 2, TargetBytes: r.targetBytes(), Log: a.log, Closed: math.MinInt32}
+	if o.bySize {
+		run.MemoryBytes = min(run.MemoryBytes, besideBytes)
+	}
+	recount := !o.dryRun && !o.noRules && len(r.rules) > 0
+	if recount || o.bySize {
+		if run.Closed, err = r.closed(ctx, t.Table); err != nil {
+			return out, err
+		}
+	}
+	plan, retention, err := r.plan(ctx, t.Table, filter, o, run.Closed)
 	if err != nil {
 		return out, err
 	}
-	run := compact.Options{Mem: memory.DefaultAllocator, MemoryBytes: int64(a.flags.memory) / 2, TargetBytes: r.policy().TargetBytes, Log: a.log, Closed: math.MinInt32}
-	if !o.dryRun && !o.noRules && len(r.rules) > 0 && len(plan.Groups) > 0 {
+	if recount && plan.Recounts(run.Closed) {
 		if err := a.addStreams(ctx, r, t.Table, &run); err != nil {
 			return out, err
 		}
 		// The table that the streams' state is of may be a newer one.
-		if plan, retention, err = r.plan(ctx, t.Table, filter, o); err != nil {
+		if plan, retention, err = r.plan(ctx, t.Table, filter, o, run.Closed); err != nil {
 			return out, err
 		}
 	}
@@ -143,13 +159,12 @@ func (a *app) compact(ctx context.Context, r *resolved, o compactOptions, show f
 	if run.Dropped, err = t.DroppedBefore(); err != nil {
 		return out, err
 	}
-	if out.Result, err = compact.Run(ctx, t.Table, plan, run); err != nil {
-		return out, err
+	out.Result, err = compact.Run(ctx, t.Table, plan, run)
+	if o.expire && ctx.Err() == nil { // also where files could not be merged: snapshots pile up the more
+		err = errors.Join(err, a.expire(ctx, r, t, o, &out))
 	}
-	if o.expire {
-		if err := a.expire(ctx, r, t.Table, o, &out); err != nil {
-			return out, err
-		}
+	if err != nil {
+		return out, err
 	}
 	out.Seconds = seconds(time.Since(started))
 	return out, nil
@@ -157,7 +172,7 @@ func (a *app) compact(ctx context.Context, r *resolved, o compactOptions, show f
 
 // plan is what of the table's newest snapshot is worth a rewrite, and what is
 // dropped before: that is not rewritten first.
-func (r *resolved) plan(ctx context.Context, t *table.Table, filter table.FileFilter, o compactOptions) (compact.Plan, compact.Retention, error) {
+func (r *resolved) plan(ctx context.Context, t *table.Table, filter table.FileFilter, o compactOptions, closed int32) (compact.Plan, compact.Retention, error) {
 	current, _ := t.Current()
 	retention, err := r.retention(ctx, t, o, current.ID)
 	if err != nil {
@@ -172,12 +187,18 @@ func (r *resolved) plan(ctx context.Context, t *table.Table, filter table.FileFi
 		date, ok := f.Date()
 		return ok && date < retention.Before
 	})
-	return compact.Make(current.ID, files, r.policy()), retention, nil
+	return compact.Make(current.ID, files, compact.Policy{TargetBytes: r.targetBytes(), MinFiles: int(r.Compact.MinFiles),
+		BySize: o.bySize, Closed: closed}), retention, nil
 }
 
-// policy is what of the job's table is worth a rewrite.
-func (r *resolved) policy() compact.Policy {
-	return compact.Policy{TargetBytes: r.targetBytes(), MinFiles: int(r.Compact.MinFiles)}
+// closed is the date of the job's watermark: earlier ones get late rows at most.
+// math.MinInt32: there is no watermark yet.
+func (r *resolved) closed(ctx context.Context, t *table.Table) (int32, error) {
+	at, err := ingest.ReadWatermark(ctx, t, r.blobs(t), r.Name.Value)
+	if err != nil || at == nil {
+		return math.MinInt32, err
+	}
+	return dateOf(*at, r.zone), nil
 }
 
 // addStreams adds what the stream says of the closed dates.
@@ -204,27 +225,6 @@ func (r *resolved) addStreamsOf(state ingest.State, run *compact.Options) {
 		}
 	}
 }
-
-// expire drops old snapshots, then what nothing refers to any more.
-func (a *app) expire(ctx context.Context, r *resolved, t *table.Table, o compactOptions, out *compactResult) error {
-	expired, err := t.Expire(ctx, table.Keep{Age: r.Compact.Snapshots.Duration, Least: minSnapshots, Most: int(r.Compact.MaxSnapshots)})
-	if err != nil {
-		return fmt.Errorf("expire snapshots of %s: %w", t.Name(), err)
-	}
-	out.Expired = expired
-	if !o.clean {
-		return nil
-	}
-	deleted, err := t.Clean(ctx, o.grace)
-	if err != nil {
-		return fmt.Errorf("clean up %s: %w", t.Name(), err)
-	}
-	out.Deleted = len(deleted)
-	return nil
-}
-
-// minSnapshots are kept however old they are.
-const minSnapshots = 100
 
 func printPlan(w io.Writer, p compact.Plan) {
 	files, bytes := p.Rewrites()

@@ -89,7 +89,7 @@ func (a *app) runDoctor(ctx context.Context, path string, o doctorOptions) error
 		return usageError("--limit %s: more than 0 expected", o.limit)
 	}
 	started := time.Now()
-	files := a.filesystems(r.folder)
+	files := a.filesystems(r.folder, r.stores)
 	out := doctorResult{Command: "doctor", Job: r.Name.Value, Checks: examine(ctx, a.patients(r, files), o.limit)}
 	if err := files.Close(); err != nil {
 		return err

@@ -72,7 +72,7 @@ func exitCode(err error) int {
 		return exitHeld
 	case errors.Is(err, brokers.ErrUnreachable), errors.Is(err, load.ErrAway), errors.Is(err, table.ErrCleaned), errors.Is(err, storage.ErrUnavailable), table.IsUnavailable(err):
 		return exitRetry
-	case errors.Is(err, brokers.ErrRefused), errors.Is(err, storage.ErrRefused), errors.Is(err, brokers.ErrUnknownTopic), errors.Is(err, load.ErrDenied):
+	case errors.Is(err, brokers.ErrRefused), errors.Is(err, storage.ErrRefused), errors.Is(err, table.ErrHiveRefused), errors.Is(err, brokers.ErrUnknownTopic), errors.Is(err, load.ErrDenied):
 		return exitConfig
 	case errors.As(err, &bad), errors.Is(err, tally.ErrStateTooLarge),
 		errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOSPC):

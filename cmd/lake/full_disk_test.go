@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestFullDisk ingests into a warehouse on a disk of twelve megabytes: the run
+// TestFullDisk ingests into a warehouse on a disk of three megabytes: the run
 // stops with what to do, what was committed before stays, and with room again
 // the next run goes on from there.
 func TestFullDisk(t *testing.T) {
@@ -19,16 +19,16 @@ func TestFullDisk(t *testing.T) {
 	require.NoError(t, err)
 	job := `version: 1
 name: full
-source: {generate: {spec: clicks, rows: 300000, seed: 1}}
+source: {generate: {spec: clicks, rows: 60000, seed: 1}}
 schema: {event_id: uuid!, ts: timestamp!, session_id: string, props: json, page: json}
 time: {field: ts}
 table: {name: f.clicks, partition_by: [dt]}
-commit: {max_records: 30000}
+commit: {max_records: 6000}
 `
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "job.yaml"), []byte(job), 0o644))
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "warehouse"), 0o755))
 	script := `set -u
-mount -t tmpfs -o size=12m tmpfs warehouse || exit 99
+mount -t tmpfs -o size=3m tmpfs warehouse || exit 99
 "$LAKE" ingest job.yaml > first.txt 2>&1; echo "exit $?" >> first.txt
 "$LAKE" tables list job.yaml --output json > between.txt 2>&1
 mount -o remount,size=400m warehouse || exit 99
@@ -60,7 +60,7 @@ mount -o remount,size=400m warehouse || exit 99
 	}
 	require.NoError(t, json.Unmarshal([]byte(read("between.txt")), &tables))
 	require.Greater(t, tables[0].Rows, 0, "what was committed before the disk was full stays")
-	require.Less(t, tables[0].Rows, 300_000)
+	require.Less(t, tables[0].Rows, 60_000)
 	require.Contains(t, read("second.txt"), "exit 0")
-	require.Contains(t, read("after.txt"), `"name":"f.clicks","rows":300000,`)
+	require.Contains(t, read("after.txt"), `"name":"f.clicks","rows":60000,`)
 }

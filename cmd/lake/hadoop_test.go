@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -31,9 +33,9 @@ func sparkHome(t *testing.T) string {
 	return home
 }
 
-// spark runs statements by Spark SQL on a metastore's tables, which are hv.<name>,
-// and returns their rows.
-func spark(t *testing.T, metastore string, statements ...string) (out [][][]any) {
+// startSpark starts Spark SQL on a metastore's tables, which are hv.<name>. The
+// function that it returns runs statements and returns their rows.
+func startSpark(t *testing.T, metastore string) func(statements ...string) [][][]any {
 	t.Helper()
 	home := sparkHome(t)
 	jars, err := filepath.Glob(filepath.Join(home, "jars", "iceberg-spark-runtime-*.jar"))
@@ -41,21 +43,44 @@ func spark(t *testing.T, metastore string, statements ...string) (out [][][]any)
 	require.Len(t, jars, 1)
 	script, err := filepath.Abs("testdata/spark_hive.py")
 	require.NoError(t, err)
-	cmd := exec.CommandContext(t.Context(), filepath.Join(home, "bin", "python"), append([]string{script, metastore, jars[0]}, statements...)...)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Minute)
+	cmd := exec.CommandContext(ctx, filepath.Join(home, "bin", "python"), script, metastore, jars[0])
+	cmd.WaitDelay = 10 * time.Second
 	cmd.Dir = t.TempDir()
 	cmd.Env = append(os.Environ(), "HADOOP_USER_NAME=spark")
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	require.NoError(t, cmd.Run(), "%s%s", &stdout, &stderr)
-	for line := range strings.Lines(stdout.String()) {
-		if text, ok := strings.CutPrefix(line, "ROWS "); ok {
-			var rows [][]any
-			require.NoError(t, json.Unmarshal([]byte(text), &rows))
-			out = append(out, rows)
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = stdin.Close() // it ends with its input
+		_ = cmd.Wait()
+		cancel()
+	})
+	answers := bufio.NewReader(stdout)
+	ask := func(statement string) (rows [][]any) {
+		_, err := fmt.Fprintln(stdin, statement)
+		for err == nil { // past what Java prints
+			var line string
+			line, err = answers.ReadString('\n')
+			if text, ok := strings.CutPrefix(line, "ROWS "); ok {
+				require.NoError(t, json.Unmarshal([]byte(text), &rows))
+				return rows
+			}
 		}
+		_ = cmd.Wait() // all that it said is there then
+		require.NoError(t, err, "Spark ended at %s: %s", statement, &said)
+		return nil
 	}
-	require.Len(t, out, len(statements))
-	return out
+	return func(statements ...string) (out [][][]any) {
+		for _, statement := range statements {
+			out = append(out, ask(statement))
+		}
+		return out
+	}
 }
 
 // hadoopJob is killJob with its table on HDFS and its catalog in a metastore.
@@ -64,32 +89,40 @@ func hadoopJob(h *services.HDFS, m *services.Metastore) string {
 		"catalog: {hive: {uri: \"" + m.URI() + "\"}}\ncompact: {min_files: 2}\n"
 }
 
+// startHadoop starts both servers and leads lake to them.
+func startHadoop(t *testing.T) (*services.HDFS, *services.Metastore) {
+	t.Helper()
+	h, m := servicetest.HDFS(t, services.Options{}), servicetest.Metastore(t, services.Options{})
+	t.Setenv("HADOOP_CONF_DIR", h.ConfDir())
+	t.Setenv("HADOOP_USER_NAME", "etl")
+	return h, m
+}
+
+// requireUndisturbed wants of a job in dir what a run that nobody disturbed leaves.
+func requireUndisturbed(t *testing.T, dir string) {
+	t.Helper()
+	good, want := undisturbed(t)
+	require.Equal(t, want.rows, sortedLines(lakeOutput(t, dir, "tables", "scan", "job.yaml", "--format", "jsonl")))
+	for _, rule := range []string{"crossed", "closed"} {
+		require.Equal(t, want.answers[rule], sortedLines(answersBySeq(t, dir, rule)...), rule)
+	}
+	require.Equal(t, modelChanged(good, commitRows(t, dir)), answersBySeq(t, dir, "changed"), "answers of on_change")
+}
+
 // A whole job on HDFS with the Hive Metastore as catalog: ingested, killed at
 // random moments, ingested to its end; it has what an undisturbed run in a local
 // folder has. Spark counts the same, appends, rewrites the files, and lake goes on.
 func TestHadoop(t *testing.T) {
 	sparkHome(t)
-	h, m := servicetest.HDFS(t, services.Options{}), servicetest.Metastore(t, services.Options{})
-	t.Setenv("HADOOP_CONF_DIR", h.ConfDir())
-	t.Setenv("HADOOP_USER_NAME", "etl")
-	calm, dir := t.TempDir(), t.TempDir()
-	good := writeKillInput(t, calm)
-	lakeOutput(t, calm, "ingest", "job.yaml")
-	want := readOutcome(t, calm)
-	require.Len(t, want.rows, len(good))
-
+	h, m := startHadoop(t)
+	spark := startSpark(t, m.URI()) // it comes up beside the kills
+	good, want := undisturbed(t)
+	dir := t.TempDir()
 	writeKillInput(t, dir)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "job.yaml"), []byte(hadoopJob(h, m)), 0o644))
-	rows := func() []string {
-		return sortedLines(lakeOutput(t, dir, "tables", "scan", "job.yaml", "--format", "jsonl"))
-	}
 	kill(t, dir, 8, 6*time.Second)
 	lakeOutput(t, dir, "ingest", "job.yaml")
-	require.Equal(t, want.rows, rows())
-	for _, rule := range []string{"crossed", "closed"} {
-		require.Equal(t, want.answers[rule], sortedLines(answersBySeq(t, dir, rule)...), rule)
-	}
-	require.Equal(t, modelChanged(good, commitRows(t, dir)), answersBySeq(t, dir, "changed"), "answers of on_change")
+	requireUndisturbed(t, dir)
 	require.NoFileExists(t, filepath.Join(dir, "warehouse", "catalog.db"))
 	require.NoDirExists(t, filepath.Join(dir, "warehouse", "checkpoints"))
 
@@ -99,7 +132,7 @@ func TestHadoop(t *testing.T) {
 	}
 	count := func(rows int, sum int64) [][]any { return [][]any{{float64(rows), float64(rows), float64(sum)}} }
 	const ask = "SELECT count(*), count(DISTINCT n), sum(n) FROM hv.k.events"
-	got := spark(t, m.URI(), ask, "SELECT count(*) FROM hv.k.events_dead_letter",
+	got := spark(ask, "SELECT count(*) FROM hv.k.events_dead_letter",
 		"INSERT INTO hv.k.events SELECT -n, user, ts, 'spark', dt FROM hv.k.events WHERE n <= 10",
 		"CALL hv.system.rewrite_data_files(table => 'k.events', options => map('min-input-files', '2'))", ask)
 	require.Equal(t, count(len(good), sum), got[0])
@@ -118,29 +151,26 @@ func TestHadoop(t *testing.T) {
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "in", "zz.jsonl"), more.Bytes(), 0o644))
 	lakeOutput(t, dir, "ingest", "job.yaml")
+	rows := func() []string {
+		return sortedLines(lakeOutput(t, dir, "tables", "scan", "job.yaml", "--format", "jsonl"))
+	}
 	before := rows()
 	require.Len(t, before, len(good)+10+500)
 	lakeOutput(t, dir, "compact", "job.yaml")
 	require.Equal(t, before, rows())
 	lakeOutput(t, dir, "compact", "job.yaml", "--expire", "--grace", "0s")
 	require.Equal(t, before, rows())
-	got = spark(t, m.URI(), ask)
-	require.Equal(t, count(len(good)+10+500, sum-55), got[0])
+	require.Equal(t, count(len(good)+10+500, sum-55), spark(ask)[0])
 }
 
 // Case 14 of the catalogue, on a whole job: the namenode restarts and the
 // datanode is killed while it ingests. Runs that fail are worth a retry, and in
 // the end nothing is lost and nothing is there twice.
 func TestHadoopRestarts(t *testing.T) {
-	h, m := servicetest.HDFS(t, services.Options{}), servicetest.Metastore(t, services.Options{})
-	t.Setenv("HADOOP_CONF_DIR", h.ConfDir())
-	t.Setenv("HADOOP_USER_NAME", "etl")
-	calm, dir := t.TempDir(), t.TempDir()
-	good := writeKillInput(t, calm)
-	lakeOutput(t, calm, "ingest", "job.yaml")
-	want := readOutcome(t, calm)
+	h, m := startHadoop(t)
+	dir := t.TempDir()
 	writeKillInput(t, dir)
-	job := strings.Replace(hadoopJob(h, m), "max_records: 700", "max_records: 100", 1)
+	job := strings.Replace(hadoopJob(h, m), "max_records: 700", "max_records: 250", 1) // a disturbance has sixteen commits to come into
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "job.yaml"), []byte(job), 0o644))
 
 	inputs, err := filepath.Glob(filepath.Join(dir, "in", "*"))
@@ -184,9 +214,5 @@ func TestHadoopRestarts(t *testing.T) {
 	disturb(m.Kill, func() error { return m.Restart(t.Context()) })
 	require.Equal(t, 3, disturbed)
 	lakeOutput(t, dir, "ingest", "job.yaml")
-	require.Equal(t, want.rows, sortedLines(lakeOutput(t, dir, "tables", "scan", "job.yaml", "--format", "jsonl")))
-	for _, rule := range []string{"crossed", "closed"} {
-		require.Equal(t, want.answers[rule], sortedLines(answersBySeq(t, dir, rule)...), rule)
-	}
-	require.Equal(t, modelChanged(good, commitRows(t, dir)), answersBySeq(t, dir, "changed"), "answers of on_change")
+	requireUndisturbed(t, dir)
 }

@@ -147,10 +147,11 @@ func (a *app) ingest(ctx context.Context, r *resolved, o ingestOptions) (result 
 	}
 	if o.follow && r.Compact.Auto {
 		caring, stopCaring := context.WithCancel(polite)
-		done := make(chan struct{})
+		done, owed := make(chan struct{}), newDebt()
+		cfg.Committed = owed.add
 		go func() {
 			defer close(done)
-			a.upkeep(caring, r, upkeepEvery)
+			a.upkeep(caring, r, owed, upkeepEvery)
 		}()
 		defer func() { stopCaring(); <-done }()
 	}

@@ -144,8 +144,13 @@ func jobText(o initOptions, in schemas.Inferred) []byte {
 		line("  %s", columnText(c.Field))
 	}
 	writeTime(line, in)
+	line("# Where the table lies: in the folder warehouse beside this file, or in a bucket or HDFS, with a catalog that")
+	line("# other machines reach. Credentials, and what storage: leaves out, are as the environment has them.")
+	line("# storage: {s3: {endpoint: \"https://minio.example.com:9000\", region: us-east-1}}   # or gs:, hdfs:")
+	line("# catalog: {postgres: \"${LAKE_CATALOG}\"}   # or {hive: {uri: \"thrift://metastore:9083\"}}")
 	line("table:")
 	line("  name: %s.events", strings.ReplaceAll(o.name, "-", "_"))
+	line("  # location: s3://bucket/events     # or gs://…, hdfs://…")
 	if len(in.Times) > 0 {
 		line("  partition_by: [dt]                 # dt: the event's date in time.zone, made by lake")
 	}

@@ -23,17 +23,22 @@ func python(t *testing.T) string {
 	return path
 }
 
-// readElsewhere asks pyiceberg and DuckDB the same query over a job's table.
-func readElsewhere(t *testing.T, dir, table, query string) (iceberg, parquet [][]string) {
+// readElsewhere asks pyiceberg and DuckDB the same queries over a job's table, and
+// returns the rows of each query.
+func readElsewhere(t *testing.T, dir, table string, queries ...string) (iceberg, parquet [][][]string) {
 	files := lakeOutput(t, dir, "tables", "files", table, "--warehouse", filepath.Join(dir, "warehouse"), "--output", "json")
 	script, err := filepath.Abs("testdata/read_table.py")
 	require.NoError(t, err)
-	out, err := exec.Command(python(t), script, filepath.Join(dir, "warehouse", "catalog.db"), table, files, query).CombinedOutput()
+	args := append([]string{script, filepath.Join(dir, "warehouse", "catalog.db"), table, files}, queries...)
+	out, err := exec.Command(python(t), args...).CombinedOutput()
 	require.NoError(t, err, string(out))
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	require.Len(t, lines, 2, string(out))
-	require.NoError(t, json.Unmarshal([]byte(lines[0]), &iceberg))
-	require.NoError(t, json.Unmarshal([]byte(lines[1]), &parquet))
+	require.Len(t, lines, 2*len(queries), string(out))
+	iceberg, parquet = make([][][]string, len(queries)), make([][][]string, len(queries))
+	for i := range queries {
+		require.NoError(t, json.Unmarshal([]byte(lines[2*i]), &iceberg[i]))
+		require.NoError(t, json.Unmarshal([]byte(lines[2*i+1]), &parquet[i]))
+	}
 	return iceberg, parquet
 }
 
@@ -79,34 +84,30 @@ func TestOtherEngines(t *testing.T) {
 	lakeOutput(t, dir, "ingest", "job.yaml")
 
 	scalars := `SELECT id, epoch_us(ts), flag, small, f32, f64, price, big, name, hex(raw), day, "at", wall, key, doc, dt FROM $T ORDER BY id`
-	want := [][]string{
+	wantScalars := [][]string{
 		{"1", "1638302400123456", "True", "-7", "1.5", "-0.25", "1234567890.12", "-1234567890123456789012345678.0123456789", `Zoë "q"`, "0001FF",
 			"1969-12-31", "23:59:59.999999", "2021-02-28 12:00:00", "123e4567-e89b-12d3-a456-426614174000", `{"a":[1,2]}`, "2021-12-01"},
 		{"2", "1638266400000000", "None", "None", "None", "None", "None", "None", "None", "None", "None", "None", "None", "None", "None", "2021-11-30"},
 		{"3", "1638297000000000", "None", "None", "None", "None", "None", "None", "", "None", "None", "None", "None", "None", "None", "2021-12-01"},
 	}
-	iceberg, parquet := readElsewhere(t, dir, "i.events", scalars)
-	require.Equal(t, want, iceberg, "pyiceberg")
-	require.Equal(t, want, parquet, "DuckDB")
-
 	nested := `SELECT id, tags::VARCHAR, gps.lat, gps.lon, cardinality(props), CASE WHEN id <> 2 THEN nested::VARCHAR END FROM $T ORDER BY id`
-	want = [][]string{
+	wantNested := [][]string{
 		{"1", "[x, '', y]", "1.25", "-2.5", "2", "[{'a': 1, 'b': [p, q]}, {'a': NULL, 'b': []}]"},
 		{"2", "None", "None", "None", "None", "None"},
 		{"3", "[]", "0.5", "None", "0", "[]"},
 	}
-	iceberg, parquet = readElsewhere(t, dir, "i.events", nested)
-	require.Equal(t, want, iceberg, "pyiceberg")
-	require.Equal(t, want, parquet, "DuckDB")
-
+	iceberg, parquet := readElsewhere(t, dir, "i.events", scalars, nested, `SELECT id FROM $T WHERE nested IS NULL`)
+	for engine, got := range map[string][][][]string{"pyiceberg": iceberg, "DuckDB": parquet} {
+		require.Equal(t, wantScalars, got[0], engine)
+		require.Equal(t, wantNested, got[1], engine)
+	}
 	// pyiceberg 0.12 itself makes an empty list of a null list of structs; the file has the null.
-	_, parquet = readElsewhere(t, dir, "i.events", `SELECT id FROM $T WHERE nested IS NULL`)
-	require.Equal(t, [][]string{{"2"}}, parquet, "DuckDB")
+	require.Equal(t, [][]string{{"2"}}, parquet[2], "DuckDB")
 
 	// After a compaction both still read the same.
-	before, _ := readElsewhere(t, dir, "i.events", scalars)
 	lakeOutput(t, dir, "compact", "job.yaml")
-	iceberg, parquet = readElsewhere(t, dir, "i.events", scalars)
-	require.Equal(t, before, iceberg)
-	require.Equal(t, before, parquet)
+	iceberg, parquet = readElsewhere(t, dir, "i.events", scalars, nested)
+	for engine, got := range map[string][][][]string{"pyiceberg": iceberg, "DuckDB": parquet} {
+		require.Equal(t, [][][]string{wantScalars, wantNested}, got, engine)
+	}
 }

@@ -42,7 +42,7 @@ func TestPortalOverKafka(t *testing.T) { onKafka(t, testPortalOverKafka) }
 
 func testPortalOverKafka(t *testing.T, brokers []string) {
 	createTopics(t, brokers, 1, "Events", "paid_user", "property_status", "possible_broker")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	producer, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.DefaultProduceTopic("Events"))
 	require.NoError(t, err)

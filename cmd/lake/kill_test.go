@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -78,6 +79,27 @@ func writeKillInput(t *testing.T, dir string) (good []killRecord) {
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "job.yaml"), []byte(killJob), 0o644))
 	return good
+}
+
+// undisturbed is what the kill tests compare with: the good records, and what a run
+// of killJob in a local folder makes of them. It is made once.
+func undisturbed(t *testing.T) ([]killRecord, outcome) {
+	t.Helper()
+	calm.Do(func() {
+		dir := t.TempDir()
+		calm.good = writeKillInput(t, dir)
+		lakeOutput(t, dir, "ingest", "job.yaml")
+		calm.want = readOutcome(t, dir)
+	})
+	require.Len(t, calm.want.rows, len(calm.good))
+	require.NotEmpty(t, calm.good, "the run of another test failed")
+	return calm.good, calm.want
+}
+
+var calm struct {
+	sync.Once
+	good []killRecord
+	want outcome
 }
 
 // outcome is all that a job left behind, in a form that can be compared.

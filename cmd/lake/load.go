@@ -133,13 +133,19 @@ func (a *app) load(ctx context.Context, r *resolved, o loadOptions) (result load
 		return result, err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
+	var changed error // what a person has to look at; it holds up no other target
 	for _, l := range r.loads {
 		one, err := a.loadOne(ctx, r, t, l, filter, o)
 		if one.Target != "" {
 			result.Targets = append(result.Targets, one)
 		}
 		if err != nil {
-			return result, fmt.Errorf("%s: %w", l.name, explainLoad(err))
+			err = fmt.Errorf("%s: %w", l.name, explainLoad(err))
+		}
+		if errors.Is(err, load.ErrChanged) {
+			changed = errors.Join(changed, err)
+		} else if err != nil {
+			return result, errors.Join(err, changed)
 		}
 	}
 	if !o.dryRun {
@@ -147,7 +153,7 @@ func (a *app) load(ctx context.Context, r *resolved, o loadOptions) (result load
 			a.log.Warn("the ledger was not tidied", "error", err)
 		}
 	}
-	return result, nil
+	return result, changed
 }
 
 // explainLoad says what mends an error.

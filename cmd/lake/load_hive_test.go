@@ -89,10 +89,13 @@ load:
 	require.Equal(t, []string{"0 2", "1 2"}, inHive(t, hive.Address(), "SELECT CONCAT_WS(' ', CAST(`user` AS STRING), CAST(c AS STRING)) AS x FROM (SELECT `user`, c FROM portal.busy) b ORDER BY x"))
 	require.Contains(t, lakeOutput(t, dir, "load", "job.yaml"), "loaded 0 rows in 0 partitions, 3 there already")
 	require.Contains(t, lakeOutput(t, dir, "audit", "job.yaml"), "all agrees")
+	require.Contains(t, lakeOutput(t, dir, "rules", "verify", "job.yaml"), "same  busy     2      2          0           0")
+	require.JSONEq(t, `[{"user": 0, "c": 2}, {"user": 1, "c": 2}]`,
+		"["+strings.Join(sortedLines(lakeOutput(t, dir, "rules", "run", "job.yaml", "--engine", "hive")), ",")+"]")
 
 	write("in/b.jsonl", row(5, 29))
 	lakeOutput(t, dir, "ingest", "job.yaml")
-	require.Contains(t, lakeOutput(t, dir, "load", "job.yaml"), "loaded 2 rows in 1 partitions, 2 there already")
+	require.Contains(t, lakeOutput(t, dir, "load", "job.yaml"), "loaded 2 rows in 1 partition, 2 there already")
 	require.Equal(t, []string{"2021-11-28 2 3 4", "2021-11-29 2 8 4", "2021-11-30 1 4 2"}, inHive(t, hive.Address(), all))
 
 	inHive(t, hive.Address(), "CREATE TABLE portal.kept STORED AS PARQUET AS SELECT n, `user`, ts, tags FROM portal.events WHERE dt = DATE '2021-11-28' AND n <> 2",
@@ -102,6 +105,10 @@ load:
 	require.ErrorAs(t, err, &exit)
 	require.Equal(t, exitDifference, exit.ExitCode(), "%s", out)
 	require.Contains(t, string(out)+string(exit.Stderr), "2021-11-28")
+	out, err = lakeCommand(dir, "rules", "verify", "job.yaml").Output()
+	require.ErrorAs(t, err, &exit)
+	require.Equal(t, exitDifference, exit.ExitCode(), "%s", out)
+	require.Contains(t, string(out), `only here: {"user":0,"c":2}`)
 	changed := lakeCommand(dir, "load", "job.yaml")
 	_, err = changed.Output()
 	require.ErrorAs(t, err, &exit)

@@ -12,7 +12,7 @@ import (
 // openBigQuery opens a target in BigQuery. Files that it does not read where they
 // are go through staging.
 func (a *app) openBigQuery(ctx context.Context, r *resolved, name string, cfg bigquery.Config) (load.Warehouse, error) {
-	files := a.filesystems(r.folder)
+	files := a.filesystems(r.folder, r.stores)
 	w, err := bigquery.Open(ctx, cfg, bigquery.Options{Log: a.log, Rows: func(ctx context.Context, uri string) (int64, error) {
 		return load.ParquetRows(ctx, files, uri)
 	}})
@@ -20,19 +20,10 @@ func (a *app) openBigQuery(ctx context.Context, r *resolved, name string, cfg bi
 		return nil, errors.Join(err, files.Close())
 	}
 	if cfg.Staging == "" {
-		return withFiles{w, files}, nil
+		return closing{w, files}, nil
 	}
-	return withFiles{&load.Staging{Warehouse: w, Files: files, Folder: cfg.Staging, Target: name, Reads: cfg.ReadsItself, JSON: cfg.Format == bigquery.JSON}, files}, nil
+	return closing{&load.Staging{Warehouse: w, Files: files, Folder: cfg.Staging, Target: name, Reads: cfg.ReadsItself, JSON: cfg.Format == bigquery.JSON}, files}, nil
 }
-
-// withFiles closes a target's filesystems with it.
-type withFiles struct {
-	load.Warehouse
-	files *storage.Filesystems
-}
-
-// Close implements load.Warehouse.
-func (w withFiles) Close() error { return errors.Join(w.Warehouse.Close(), w.files.Close()) }
 
 // localCopies hands a target that reads local files only those of a remote table, a
 // partition at a time.

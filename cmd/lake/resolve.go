@@ -32,10 +32,12 @@ type resolved struct {
 	keys      *ingest.Keys // nil: one process at a time
 	sinks     []sinkPlan
 	loads     []loadPlan
-	warehouse string   // a folder, or a URI
-	folder    string   // on this host: the warehouse, or .lake beside the job file where that is remote
-	broken    []string // columns whose type is wrong
-	record    int      // bytes that a record may have; a longer one is a dead letter
+	stores    storeConfigs
+	turn      *table.Turn // of the commits of this process
+	warehouse string      // a folder, or a URI
+	folder    string      // on this host: the warehouse, or .lake beside the job file where that is remote
+	broken    []string    // columns whose type is wrong
+	record    int         // bytes that a record may have; a longer one is a dead letter
 }
 
 // maxRecord bounds a record where the memory does not.
@@ -91,7 +93,7 @@ func (a *app) loadJob(path string) (*resolved, error) {
 }
 
 func (a *app) resolve(job *jobs.Job, p *problems) *resolved {
-	r := &resolved{Job: job, zone: time.UTC, warehouse: a.flags.warehouse, record: min(maxRecord, int(a.flags.memory/64))}
+	r := &resolved{Job: job, zone: time.UTC, turn: table.NewTurn(), warehouse: a.flags.warehouse, record: min(maxRecord, int(a.flags.memory/64))}
 	if r.warehouse == "" {
 		r.warehouse = job.Resolve("warehouse")
 	}
@@ -118,6 +120,7 @@ func (a *app) resolve(job *jobs.Job, p *problems) *resolved {
 		}
 	}
 	r.resolveRules(p)
+	r.stores = resolveStorage(job, p)
 	resolveCatalog(job, r.warehouse, p)
 	r.source = resolveSource(job, p)
 	r.resolveKeys(p)

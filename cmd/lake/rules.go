@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/spf13/cobra"
@@ -28,7 +29,7 @@ func newRules(a *app) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newRulesShow(a), newRulesRun(a), newRulesSQL(a))
+	cmd.AddCommand(newRulesShow(a), newRulesRun(a), newRulesSQL(a), newRulesVerify(a))
 	return cmd
 }
 
@@ -180,6 +181,7 @@ func dialectNames() string {
 
 type rulesRunOptions struct {
 	format rowFormat
+	engine string
 	dates  dateRange
 }
 
@@ -191,14 +193,20 @@ func newRulesRun(a *app) *cobra.Command {
 		Long: `Run answers the rules over the rows that the table has, for the dates of --from
 and --to or for all: every group that satisfies the rule. On a terminal it
 prints a table a rule; elsewhere, or with --format, one line an answer with just
-the rule's columns.`,
-		Example: "  lake rules run jobs/nobroker.yaml paid_user --from 2021-11-30 --to 2021-12-01 --format jsonl",
-		Args:    jobAndRules,
+the rule's columns.
+
+With --engine the query is answered by a warehouse that the job loads, in its own SQL
+over the rows that it has; dates that it does not have as the table has them are
+named on stderr.`,
+		Example: `  lake rules run jobs/nobroker.yaml paid_user --from 2021-11-30 --to 2021-12-01 --format jsonl
+  lake rules run jobs/nobroker.yaml paid_user --engine duckdb`,
+		Args: jobAndRules,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.runRules(cmd.Context(), args[0], args[1:], o)
 		},
 	}
 	cmd.Flags().Var(&o.format, "format", "table, jsonl or csv")
+	cmd.Flags().StringVar(&o.engine, "engine", "", "duckdb, bigquery, hive or spark (default: here, on the table's files)")
 	o.dates.flags(cmd.Flags())
 	return cmd
 }
@@ -217,6 +225,9 @@ func (a *app) runRules(ctx context.Context, job string, names []string, o rulesR
 	if scan.From, scan.To, err = o.dates.parse(r.zone); err != nil {
 		return err
 	}
+	if o.engine != "" {
+		return a.runRulesOn(ctx, r, t, chosen, o, table.FileFilter{From: scan.From, To: scan.To})
+	}
 	answers, err := a.answer(ctx, r, t.Table, chosen, scan)
 	if err != nil {
 		return err
@@ -227,17 +238,7 @@ func (a *app) runRules(ctx context.Context, job string, names []string, o rulesR
 		}
 	}()
 	for i, rule := range chosen {
-		out, err := newRowPrinter(a.stdout, o.format, rule.Plan.Output(), r.zone)
-		if err != nil {
-			return err
-		}
-		if out.grid != nil && len(chosen) > 1 {
-			if i > 0 {
-				fmt.Fprintln(a.stdout)
-			}
-			fmt.Fprintf(a.stdout, "%s: %s answers\n", rule.Name, formatCount(answers[i].Rows.NumRows()))
-		}
-		if err := errors.Join(out.write(answers[i].Rows), out.close()); err != nil {
+		if err := a.printAnswers(r, o.format, rule, answers[i].Rows, i, len(chosen)); err != nil {
 			return err
 		}
 		for _, f := range answers[i].Failures {
@@ -245,6 +246,49 @@ func (a *app) runRules(ctx context.Context, job string, names []string, o rulesR
 		}
 	}
 	return nil
+}
+
+// runRulesOn has an engine answer the rules, one after the other.
+func (a *app) runRulesOn(ctx context.Context, r *resolved, t *opened, chosen []tally.Rule, o rulesRunOptions, filter table.FileFilter) (err error) {
+	e, err := a.openEngine(ctx, r, t, o.engine, filter)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.Close()) }()
+	stale, err := e.stale(ctx)
+	if err != nil {
+		return err
+	}
+	if len(stale) > 0 {
+		a.log.Warn("the engine does not have all dates as the table has them; lake load brings them", "engine", o.engine, "partitions", len(stale), "first", stale[0].Name)
+	}
+	for i, rule := range chosen {
+		answers, err := e.answer(ctx, rule)
+		if err != nil {
+			return err
+		}
+		err = a.printAnswers(r, o.format, rule, answers, i, len(chosen))
+		answers.Release()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printAnswers prints one of several rules' answers.
+func (a *app) printAnswers(r *resolved, format rowFormat, rule tally.Rule, answers arrow.RecordBatch, i, of int) error {
+	out, err := newRowPrinter(a.stdout, format, rule.Plan.Output(), r.zone)
+	if err != nil {
+		return err
+	}
+	if out.grid != nil && of > 1 {
+		if i > 0 {
+			fmt.Fprintln(a.stdout)
+		}
+		fmt.Fprintf(a.stdout, "%s: %s answers\n", rule.Name, formatCount(answers.NumRows()))
+	}
+	return errors.Join(out.write(answers), out.close())
 }
 
 // answer evaluates rules over a table's rows in one scan. The caller releases the answers.

@@ -21,8 +21,10 @@ import (
 var servers servicetest.Shared
 
 // TestMain lets the test binary be lake itself: scripts and kill tests run it
-// as a process of its own.
+// as a process of its own. The race detector sleeps for a second at the end of
+// each process; there are hundreds here, and none leaves goroutines to be heard of.
 func TestMain(m *testing.M) {
+	os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	testscript.Main(servers.Around(m), map[string]func(){
 		"lake": func() {
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

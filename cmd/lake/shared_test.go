@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -120,22 +121,24 @@ func (r *sharedRig) send(n int) {
 
 // landed waits until all that was sent is in the table.
 func (r *sharedRig) landed() {
-	deadline := time.Now().Add(time.Minute)
-	var said []byte
-	for time.Now().Before(deadline) {
-		cmd := exec.Command("lake", "status", "job.yaml", "--output", "json")
-		cmd.Dir = r.dir
-		var err error
-		if said, err = cmd.CombinedOutput(); err != nil {
-			continue // there is no table yet
-		}
-		var status struct{ Totals struct{ Records int64 } }
-		require.NoError(r.t, json.Unmarshal(said, &status), "%s", said)
-		if status.Totals.Records == r.sent {
-			return
+	ctx, cancel := context.WithTimeout(r.t.Context(), 2*time.Minute)
+	defer cancel()
+	for {
+		// Not a process of its own: the followers need the cores.
+		var said bytes.Buffer
+		if run(ctx, []string{"status", filepath.Join(r.dir, "job.yaml"), "--output", "json"}, nil, &said, &said) == exitDone {
+			var status struct{ Totals struct{ Records int64 } }
+			require.NoError(r.t, json.Unmarshal(said.Bytes(), &status), "%s", &said)
+			if status.Totals.Records == r.sent {
+				return
+			}
+		} // or there is no table yet
+		select {
+		case <-ctx.Done():
+			require.Failf(r.t, "not all records landed", "%s", &said)
+		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	require.Failf(r.t, "not all records landed", "%s", said)
 }
 
 func (r *sharedRig) check() {

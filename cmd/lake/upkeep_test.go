@@ -50,7 +50,7 @@ func TestUpkeep(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		a.upkeep(caring, r, 5*time.Millisecond)
+		a.upkeep(caring, r, newDebt(), 5*time.Millisecond)
 	}()
 	_, err = r.take(t.Context(), r.Name.Value+".upkeep", false)
 	require.ErrorIs(t, err, errHeld, "one process of a job cares at a time")
@@ -59,11 +59,29 @@ func TestUpkeep(t *testing.T) {
 		now, err := a.status(t.Context(), r)
 		require.NoError(t, err)
 		return now.Files == 1 && now.Snapshots <= minSnapshots+1
-	}, 30*time.Second, 20*time.Millisecond)
+	}, time.Minute, 200*time.Millisecond) // each look takes the core that the upkeep needs
 	stop()
 	<-done
 	require.Equal(t, rows, sortedLines(lakeOutput(t, dir, "tables", "scan", "job.yaml", "--format", "jsonl")))
 	var status statusResult
 	require.NoError(t, json.Unmarshal([]byte(lakeOutput(t, dir, "status", "job.yaml", "--output", "json")), &status))
 	require.Equal(t, before.Totals, status.Totals, "offsets and state are untouched")
+}
+
+// TestUpkeepByDebt: a run that commits often is looked after sooner than each minute.
+func TestUpkeepByDebt(t *testing.T) {
+	owed := newDebt()
+	for range upkeepCommits - 1 {
+		owed.add()
+	}
+	require.Empty(t, owed.due)
+	for range 3*upkeepCommits + 1 {
+		owed.add()
+	}
+	<-owed.due
+	require.Empty(t, owed.due, "one look is enough for all")
+	for range upkeepCommits {
+		owed.add()
+	}
+	require.Len(t, owed.due, 1)
 }

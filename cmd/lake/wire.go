@@ -33,13 +33,11 @@ import (
 	kafkasink "lake/load/kafka"
 	"lake/schemas"
 	"lake/storage"
-	"lake/storage/gs"
-	"lake/storage/hdfs"
-	"lake/storage/s3"
 	"lake/table"
 )
 
-// This file is the only map from a kind in a job file to its constructor.
+// This file, and wire_storage.go for stores, is the only map from a kind in a job
+// file to its constructor.
 
 // sourcePlan is a source whose options are checked.
 type sourcePlan struct {
@@ -257,7 +255,7 @@ func loadKinds() map[string]func(jobs.Adapter) (loadPlan, error) {
 			// Not by the server's name: another one may lead to the same table.
 			return loadPlan{name: "hive " + cfg.Table + " " + cfg.Location, rule: cfg.Rule, dialect: schemas.Hive,
 				open: func(ctx context.Context, a *app, r *resolved) (load.Warehouse, error) {
-					files := a.filesystems(r.folder)
+					files := a.filesystems(r.folder, r.stores)
 					w, err := hive.Open(ctx, at(r), hive.Options{Files: files, Log: a.log})
 					if err != nil {
 						return nil, errors.Join(err, files.Close())
@@ -278,6 +276,9 @@ type closing struct {
 
 // Close implements load.Warehouse.
 func (c closing) Close() error { return errors.Join(c.Warehouse.Close(), c.files.Close()) }
+
+// Unwrap is the target itself.
+func (c closing) Unwrap() load.Warehouse { return c.Warehouse }
 
 func resolveLoads(r *resolved, p *problems) []loadPlan {
 	kinds := loadKinds()
@@ -314,19 +315,6 @@ func (r *resolved) duckDBPath(cfg duckdb.Config) string {
 // duckDBOptions leave DuckDB half of --memory: the Go heap stays small meanwhile.
 func (a *app) duckDBOptions(r *resolved) duckdb.Options {
 	return duckdb.Options{MemoryBytes: int64(a.flags.memory) / 2, Threads: runtime.GOMAXPROCS(0), TempDir: filepath.Join(r.folder, "tmp")}
-}
-
-// filesystems are all that URIs may name. Remote ones are opened at their first
-// use, with credentials from where their platform keeps them.
-func (a *app) filesystems(warehouse string) *storage.Filesystems {
-	// A writer of a remote object holds some parts of it; few are open at a time.
-	part := int(min(max(int64(a.flags.memory)/256, 1<<20), 8<<20))
-	onS3 := func(ctx context.Context) (storage.FS, error) { return s3.Open(ctx, s3.Options{PartBytes: part}) }
-	return storage.NewFilesystems(storage.Local{Root: warehouse}, map[string]storage.Opener{
-		"gs": func(ctx context.Context) (storage.FS, error) { return gs.Open(ctx, gs.Options{PartBytes: part}) },
-		"s3": onS3, "s3a": onS3, "s3n": onS3,
-		"hdfs": func(context.Context) (storage.FS, error) { return hdfs.Open(os.Getenv) },
-	})
 }
 
 // targetBytes is the size that data files should have.

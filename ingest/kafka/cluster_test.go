@@ -88,47 +88,17 @@ func (c *cluster) dial() *cluster {
 	return c
 }
 
-// await asks until it is so.
-func (c *cluster) await(what string, ask func(ctx context.Context) bool) {
-	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 30*time.Second)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ask(ctx) {
-		select {
-		case <-ctx.Done():
-			require.Fail(c.t, "it did not come", what)
-		case <-tick.C:
-		}
-	}
-}
-
 // awaitPartitions waits until so many partitions of the topic have leaders.
 func (c *cluster) awaitPartitions(n int32) {
 	c.t.Helper()
-	c.await("partitions", func(ctx context.Context) bool {
-		c.client.ForceMetadataRefresh()
-		starts, err := kadm.NewClient(c.connect()).ListStartOffsets(ctx, c.topic) // a client that remembers nothing
-		return err == nil && starts.Error() == nil && len(starts[c.topic]) == int(n)
-	})
+	servicetest.AwaitPartitions(c.t, c.addrs, c.topic, n)
+	c.client.ForceMetadataRefresh()
 }
 
 // settle waits until the markers of ended transactions are in the partitions.
 func (c *cluster) settle() {
 	c.t.Helper()
-	c.await("the markers of a transaction", func(ctx context.Context) bool {
-		stable, err := c.admin.ListCommittedOffsets(ctx, c.topic)
-		require.NoError(c.t, err)
-		ends, err := c.admin.ListEndOffsets(ctx, c.topic)
-		require.NoError(c.t, err)
-		same := true
-		ends.Each(func(end kadm.ListedOffset) {
-			o, ok := stable.Lookup(end.Topic, end.Partition)
-			same = same && ok && o.Offset == end.Offset
-		})
-		return same
-	})
+	servicetest.Settle(c.t, c.admin, c.topic)
 }
 
 // part is a partition's name.

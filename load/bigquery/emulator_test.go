@@ -77,7 +77,7 @@ func TestReal(t *testing.T) {
 		return
 	}
 	require.NotEmpty(t, bucket, "LAKE_TEST_BIGQUERY_BUCKET is the bucket that its loads read")
-	files, err := gs.Open(t.Context(), gs.Options{})
+	files, err := gs.Open(t.Context(), gs.Config{}, gs.Options{})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, files.Close()) }()
 	warehousetest.Run(t, func(t *testing.T) warehousetest.Harness {

@@ -94,7 +94,7 @@ func meaning(err error) error {
 		if text == "" {
 			text = http.StatusText(api.Code)
 		}
-		kind, hint := kindOf(api.Code, reasonOf(api), text)
+		hint, kind := kindOf(api.Code, reasonOf(api), text)
 		return said(kind, hint, reasonOf(api), text, "")
 	case passes(err):
 		return fmt.Errorf("%w: %s", load.ErrAway, shortened(err.Error(), longestMessage))
@@ -114,37 +114,37 @@ func said(kind error, hint, reason, text, location string) error {
 }
 
 // kindOf is what an error means, by status, reason and words.
-func kindOf(code int, reason, text string) (kind error, hint string) {
+func kindOf(code int, reason, text string) (hint string, kind error) {
 	switch {
 	case slices.Contains(passing, reason), code >= 500, code == http.StatusTooManyRequests, code == http.StatusRequestTimeout:
-		return load.ErrAway, ""
+		return "", load.ErrAway
 	case reason == "stopped":
-		return load.ErrAway, "somebody stopped the job: run lake load again"
+		return "somebody stopped the job: run lake load again", load.ErrAway
 	case reason == "quotaExceeded":
-		return load.ErrAway, "the quota is a day's or the project's: run lake load again later, or have it raised"
+		return "the quota is a day's or the project's: run lake load again later, or have it raised", load.ErrAway
 	case code == http.StatusUnauthorized, reason == "authError":
-		return load.ErrDenied, "the credentials are not valid any more: gcloud auth application-default login"
+		return "the credentials are not valid any more: gcloud auth application-default login", load.ErrDenied
 	case reason == "billingNotEnabled":
-		return load.ErrDenied, "the project has no billing account"
+		return "the project has no billing account", load.ErrDenied
 	case reason == "resourcesExceeded", reason == "responseTooLarge":
-		return load.ErrRejected, "lake compact makes row groups and files that are easier to read"
+		return "lake compact makes row groups and files that are easier to read", load.ErrRejected
 	case code == http.StatusForbidden, reason == "accessDenied":
-		return load.ErrDenied, "the account needs roles/bigquery.dataEditor on the dataset, roles/bigquery.jobUser on the project, and roles/storage.objectViewer on the bucket"
+		return "the account needs roles/bigquery.dataEditor on the dataset, roles/bigquery.user on the project, and roles/storage.objectViewer on the bucket", load.ErrDenied
 	case strings.Contains(text, "Not found: Dataset"):
-		return load.ErrTargetSchema, "bq mk --dataset --location=… project:dataset, or location: in the job file"
+		return "bq mk --dataset --location=… project:dataset, or location: in the job file", load.ErrTargetSchema
 	case strings.Contains(text, "Not found: Table"):
-		return load.ErrTargetSchema, "somebody dropped it: lake load makes it anew"
+		return "somebody dropped it: lake load makes it anew", load.ErrTargetSchema
 	case strings.Contains(text, "Provided Schema does not match"):
-		return load.ErrTargetSchema, "somebody changed the target: lake load looks at it anew"
+		return "somebody changed the target: lake load looks at it anew", load.ErrTargetSchema
 	}
-	return load.ErrRejected, ""
+	return "", load.ErrRejected
 }
 
 // jobError is why a load job failed: BigQuery's reason, and the first few of its
 // errors, which name rows and files.
 func jobError(job *bq.Job) error {
 	result := job.Status.ErrorResult
-	kind, hint := kindOf(0, result.Reason, result.Message)
+	hint, kind := kindOf(0, result.Reason, result.Message)
 	err := said(kind, hint, result.Reason, result.Message, result.Location)
 	const most = 5
 	told := 0

@@ -93,6 +93,7 @@ func TestCallsFail(t *testing.T) {
 		{"get: 503", bqtest.Fault{Call: "jobs.get", Skip: 1, Code: 503, Reason: "backendError"}, []string{"a_1 DONE"}},
 		{"a look is lost", bqtest.Fault{Call: "jobs.get", Skip: 1, Lost: true}, []string{"a_1 DONE"}},
 		{"list: 500", bqtest.Fault{Call: "jobs.list", Code: 500, Reason: "internalError"}, []string{"a_1 DONE"}},
+		{"jobs may not be listed", bqtest.Fault{Call: "jobs.list", Code: 403, Reason: "accessDenied", Times: -1}, []string{"a_1 DONE"}},
 		{"the job fails for a moment", bqtest.Fault{Call: "job", Code: 503, Reason: "backendError"}, []string{"a_1 DONE backendError", "a_2 DONE"}},
 		{"the job meets a limit", bqtest.Fault{Call: "job", Code: 403, Reason: "jobRateLimitExceeded", Times: 2}, []string{"a_1 DONE jobRateLimitExceeded", "a_2 DONE jobRateLimitExceeded", "a_3 DONE"}},
 	} {

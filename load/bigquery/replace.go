@@ -157,7 +157,7 @@ func (w *Warehouse) attempt(ctx context.Context, l load.Load) (load.Held, error)
 }
 
 func passesAsJob(e *bq.ErrorProto) bool {
-	kind, _ := kindOf(0, e.Reason, e.Message)
+	_, kind := kindOf(0, e.Reason, e.Message)
 	return kind == load.ErrAway && e.Reason != "quotaExceeded" && e.Reason != "stopped"
 }
 
@@ -327,6 +327,11 @@ func (w *Warehouse) listJobs(ctx context.Context, which func(*bq.JobsListCall), 
 			page, err = call.Do()
 			return err
 		})
+		if is(err, http.StatusForbidden) && !passes(err) {
+			// Who may run jobs need not be allowed to list them.
+			w.opts.Log.Warn("cannot list the jobs: loads that an earlier run left are not waited for; hint: roles/bigquery.user", "project", w.cfg.Project)
+			return nil
+		}
 		if err != nil {
 			return fmt.Errorf("list the jobs of project %s: %w", w.cfg.Project, meaning(err))
 		}

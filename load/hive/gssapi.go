@@ -30,7 +30,7 @@ type kerberosLogin struct {
 // newGSSAPI gets a ticket for the server. gokrb5 asks the KDC without a context,
 // for some seconds at most.
 func newGSSAPI(_ context.Context, cfg Config) (*kerberosLogin, error) {
-	client, err := kerberos.Login(os.Getenv)
+	client, err := kerberos.Login(kerberos.Config{}, os.Getenv)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", load.ErrDenied, err)
 	}

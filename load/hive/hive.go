@@ -23,11 +23,12 @@ type Options struct {
 
 // Warehouse is one target table. It implements load.Warehouse.
 type Warehouse struct {
-	cfg    Config
-	files  storage.FS
-	log    *slog.Logger
-	s      *session // nil before its first use
-	target load.Table
+	cfg     Config
+	files   storage.FS
+	log     *slog.Logger
+	s       *session        // nil before its first use
+	dialect schemas.Dialect // of the server
+	target  load.Table
 	// held are the folders of the partitions that Held was asked for, none where
 	// there are no rows. The next load cleans up beside them.
 	held map[string][]string
@@ -62,7 +63,7 @@ func (w *Warehouse) session(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.s = s
+	w.s, w.dialect = s, s.dialect
 	return s, nil
 }
 

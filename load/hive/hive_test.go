@@ -53,7 +53,7 @@ func engines() []engine {
 
 func hadoop(t *testing.T, h *services.HDFS) storage.FS {
 	env := map[string]string{"HADOOP_CONF_DIR": h.ConfDir(), "HADOOP_USER_NAME": "etl"}
-	files, err := hdfs.Open(func(name string) string { return env[name] })
+	files, err := hdfs.Open(hdfs.Config{}, func(name string) string { return env[name] })
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, files.Close()) })
 	return files

@@ -84,10 +84,7 @@ func realCluster(t *testing.T, partitions int32, topics ...string) *cluster {
 	for _, topic := range topics {
 		_, err := c.admin.CreateTopic(t.Context(), partitions, 1, nil, c.name(topic))
 		require.NoError(t, err)
-		c.await("topic "+topic, func(ctx context.Context) bool {
-			starts, err := kadm.NewClient(c.connect()).ListStartOffsets(ctx, c.name(topic)) // a client that remembers nothing
-			return err == nil && starts.Error() == nil && len(starts[c.name(topic)]) == int(partitions)
-		})
+		servicetest.AwaitPartitions(t, c.addrs, c.name(topic), partitions)
 	}
 	return c
 }
@@ -103,39 +100,6 @@ func (c *cluster) name(topic string) string {
 func (c *cluster) pipeline() string { return "p" + c.suffix }
 
 func (c *cluster) markers() string { return "lake-" + c.pipeline() + "-delivered" }
-
-// await asks until it is so.
-func (c *cluster) await(what string, ask func(ctx context.Context) bool) {
-	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 30*time.Second)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ask(ctx) {
-		select {
-		case <-ctx.Done():
-			require.Fail(c.t, "it did not come", what)
-		case <-tick.C:
-		}
-	}
-}
-
-// settle waits until the markers of ended transactions are in the topics.
-func (c *cluster) settle(topics ...string) {
-	c.t.Helper()
-	c.await("the markers of a transaction", func(ctx context.Context) bool {
-		stable, err := c.admin.ListCommittedOffsets(ctx, topics...)
-		require.NoError(c.t, err)
-		ends, err := c.admin.ListEndOffsets(ctx, topics...)
-		require.NoError(c.t, err)
-		same := true
-		ends.Each(func(end kadm.ListedOffset) {
-			o, ok := stable.Lookup(end.Topic, end.Partition)
-			same = same && ok && o.Offset == end.Offset
-		})
-		return same
-	})
-}
 
 func (c *cluster) connect(opts ...kgo.Opt) *kgo.Client {
 	c.t.Helper()
@@ -170,7 +134,7 @@ func (c *cluster) read(short ...string) []*kgo.Record {
 	for _, s := range short {
 		topics = append(topics, c.name(s))
 	}
-	c.settle(topics...)
+	servicetest.Settle(c.t, c.admin, topics...)
 	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
 	ends, err := c.admin.ListCommittedOffsets(ctx, topics...)

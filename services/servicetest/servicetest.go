@@ -39,6 +39,12 @@ func Metastore(t testing.TB, o services.Options) *services.Metastore {
 	return one(t, "the Hive Metastore", o, services.StartMetastore)
 }
 
+// KDC starts a Kerberos server for the test and stops it at the test's end.
+func KDC(t testing.TB) *services.KDC {
+	t.Helper()
+	return one(t, "the KDC", services.Options{}, services.StartKDC)
+}
+
 // HiveServer starts a HiveServer2 with its metastore for the test and stops both at its end.
 func HiveServer(t testing.TB, o services.Options) *services.HiveServer {
 	t.Helper()

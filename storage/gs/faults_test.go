@@ -22,6 +22,6 @@ func TestFaults(t *testing.T) {
 		proxy := storagetest.NewProxy(t, servers.GCS(t).Endpoint())
 		proxy.Exempt = twice
 		t.Setenv("STORAGE_EMULATOR_HOST", proxy.URL)
-		return open(t, Options{}), root, proxy
+		return open(t, Config{}), root, proxy
 	})
 }

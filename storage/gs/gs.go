@@ -1,9 +1,10 @@
 // Package gs is Google Cloud Storage as a storage.FS: gs://bucket/object.
 // Credentials come from Google's default chain, for an emulator from nowhere
-// (STORAGE_EMULATOR_HOST).
+// (STORAGE_EMULATOR_HOST); Config says the rest.
 package gs
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,20 +26,41 @@ import (
 	"lake/storage"
 )
 
-// Limits of a request. A request that may be repeated is, until its time is over.
+// Limits of a request. One that may be repeated is, until Config.Patience is over.
 const (
-	callTime  = 2 * time.Minute  // of metadata, a small object
-	readTime  = 40 * time.Second // of one try to read some megabytes
-	reads     = 4                // tries
-	dropTime  = 30 * time.Second
-	chunkTime = 90 * time.Second // of one chunk of a large object, with its repeats
-	attempts  = 10
-	removing  = 16 // deletions at a time: the store has no batches
+	usualPatience = 2 * time.Minute
+	readTime      = 40 * time.Second // of one try to read some megabytes
+	reads         = 4                // tries
+	chunkTime     = 90 * time.Second // of one chunk of a large object, with its repeats
+	removing      = 16               // deletions at a time: the store has no batches
 )
 
-var backoff = gax.Backoff{Initial: 100 * time.Millisecond, Max: 15 * time.Second, Multiplier: 2}
+// Config says where the store is and who pays: storage: {gs: …} in a job file.
+// What it leaves out is as the environment has it; credentials always are.
+type Config struct {
+	Endpoint  string `yaml:"endpoint"`  // https://host:port, of Private Service Connect or an emulator
+	Anonymous bool   `yaml:"anonymous"` // ask without credentials
+	// UserProject is the project that pays for requests to buckets whose requester pays.
+	UserProject string `yaml:"user_project"`
+	// Patience is how long a request is repeated while the store is away or busy;
+	// 0 is two minutes.
+	Patience time.Duration `yaml:"patience"`
+}
 
-// Options of a filesystem.
+// Check says what is wrong with it.
+func (c Config) Check() error {
+	if c.Endpoint != "" {
+		if err := storage.CheckEndpoint(c.Endpoint); err != nil {
+			return fmt.Errorf("endpoint: %w", err)
+		}
+	}
+	if c.Patience < 0 {
+		return errors.New("patience: more than 0 expected; hint: write 2m")
+	}
+	return nil
+}
+
+// Options are how a filesystem uses the store.
 type Options struct {
 	// PartBytes is the chunk of a large upload, of which a writer holds three; it
 	// becomes a multiple of 256 KiB. 0 is 4 MiB.
@@ -49,41 +71,49 @@ type Options struct {
 
 // FS is Google Cloud Storage. Many goroutines may use it.
 type FS struct {
-	client *gcs.Client
-	opts   Options
-	idle   func() // closes idle connections
+	client   *gcs.Client
+	opts     Options
+	payer    string // project; "": the bucket's own
+	patience time.Duration
+	idle     func() // closes idle connections
 }
 
-var _ interface {
-	storage.FS
-	storage.Pather
-	storage.WriterSizer
-	storage.Classed
-	io.Closer
-} = (*FS)(nil)
+var _ storage.ObjectStore = (*FS)(nil)
 
 // Open makes a client; it asks the store nothing. The caller closes it.
-func Open(ctx context.Context, o Options) (*FS, error) {
-	if o.PartBytes <= 0 {
-		o.PartBytes = 4 << 20
-	}
+func Open(ctx context.Context, c Config, o Options) (*FS, error) {
 	const unit = 256 << 10
-	o.PartBytes = (o.PartBytes + unit - 1) / unit * unit
-	client, idle, err := newClient(ctx)
-	if err != nil {
+	f := &FS{opts: o, payer: c.UserProject, patience: cmp.Or(c.Patience, usualPatience)}
+	f.opts.PartBytes = (cmp.Or(max(o.PartBytes, 0), 4<<20) + unit - 1) / unit * unit
+	var err error
+	if f.client, f.idle, err = newClient(ctx, c); err != nil {
 		return nil, fmt.Errorf("reach Google Cloud Storage: %w: %w; hint: gcloud auth application-default login, or GOOGLE_APPLICATION_CREDENTIALS=key.json", storage.ErrRefused, err)
 	}
 	// Every name is created once, so all that lake does may be repeated.
-	client.SetRetry(gcs.WithBackoff(backoff), gcs.WithMaxAttempts(attempts), gcs.WithMaxRetryDuration(callTime), gcs.WithPolicy(gcs.RetryAlways),
+	f.client.SetRetry(gcs.WithBackoff(f.backoff()), gcs.WithMaxRetryDuration(f.patience), gcs.WithPolicy(gcs.RetryAlways),
 		gcs.WithErrorFunc(passes)) // by itself it takes a connection that is cut before the reply for the end
-	return &FS{client: client, opts: o, idle: idle}, nil
+	return f, nil
+}
+
+// backoff is how long to wait between two tries.
+func (f *FS) backoff() gax.Backoff {
+	return gax.Backoff{Initial: min(100*time.Millisecond, f.patience/8), Max: min(15*time.Second, f.patience/8), Multiplier: 2}
+}
+
+// bucket is a bucket, and who pays for asking it.
+func (f *FS) bucket(name string) *gcs.BucketHandle {
+	b := f.client.Bucket(name)
+	if f.payer != "" {
+		b = b.UserProject(f.payer)
+	}
+	return b
 }
 
 // WithClass implements storage.Classed.
 func (f *FS) WithClass(class string) storage.FS {
-	o := f.opts
-	o.Class = strings.ToUpper(class)
-	return &FS{client: f.client, opts: o, idle: f.idle}
+	other := *f
+	other.opts.Class = strings.ToUpper(class)
+	return &other
 }
 
 // Close ends the client's idle connections.
@@ -129,7 +159,7 @@ func (f *FS) object(uri string) (*gcs.ObjectHandle, error) {
 	if object == "" {
 		return nil, fmt.Errorf("%s names no object: write gs://bucket/object", uri)
 	}
-	return f.client.Bucket(bucket).Object(object), nil
+	return f.bucket(bucket).Object(object), nil
 }
 
 // wrap gives an error its place and its meaning.
@@ -151,7 +181,7 @@ func meaning(ctx context.Context, err error) error {
 		return context.Cause(ctx)
 	case errors.Is(err, gcs.ErrObjectNotExist):
 		return fs.ErrNotExist
-	case errors.Is(err, gcs.ErrBucketNotExist):
+	case errors.Is(err, gcs.ErrBucketNotExist), api != nil && api.Code == http.StatusNotFound: // of a create
 		return fmt.Errorf("%w: %w; hint: make the bucket: gcloud storage buckets create gs://…", storage.ErrRefused, err)
 	case api != nil && api.Code == http.StatusUnauthorized:
 		return fmt.Errorf("%w: %w; hint: the credentials are not valid: gcloud auth application-default login", storage.ErrRefused, err)
@@ -185,7 +215,7 @@ func (f *FS) Stat(ctx context.Context, uri string) (storage.Info, error) {
 	if err != nil {
 		return storage.Info{}, err
 	}
-	limited, cancel := context.WithTimeout(ctx, callTime)
+	limited, cancel := context.WithTimeout(ctx, f.patience)
 	defer cancel()
 	attrs, err := object.Attrs(limited)
 	if err != nil {
@@ -204,7 +234,7 @@ func (f *FS) Remove(ctx context.Context, uris ...string) error {
 			if err != nil {
 				return err
 			}
-			limited, cancel := context.WithTimeout(removal, callTime)
+			limited, cancel := context.WithTimeout(removal, f.patience)
 			defer cancel()
 			if err := object.Delete(limited); !errors.Is(err, gcs.ErrObjectNotExist) {
 				return wrap(removal, "remove", uri, err)
@@ -232,8 +262,8 @@ func (f *FS) List(ctx context.Context, uri string, each func(storage.Info) error
 	}
 	for page := ""; ; {
 		var objects []*gcs.ObjectAttrs
-		limited, cancel := context.WithTimeout(ctx, callTime)
-		page, err = iterator.NewPager(f.client.Bucket(bucket).Objects(limited, query), 1000, page).NextPage(&objects)
+		limited, cancel := context.WithTimeout(ctx, f.patience)
+		page, err = iterator.NewPager(f.bucket(bucket).Objects(limited, query), 1000, page).NextPage(&objects)
 		cancel()
 		if err != nil {
 			return wrap(ctx, "list", uri, err)
@@ -261,7 +291,7 @@ func (f *FS) Open(ctx context.Context, uri string) (storage.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	limited, cancel := context.WithTimeout(ctx, callTime)
+	limited, cancel := context.WithTimeout(ctx, f.patience)
 	defer cancel()
 	r, err := object.NewRangeReader(limited, 0, headBytes)
 	var api *googleapi.Error
@@ -283,7 +313,7 @@ func (f *FS) Open(ctx context.Context, uri string) (storage.File, error) {
 	return storage.NewRanged(ctx, uri, r.Attrs.Size, head, func(ctx context.Context, p []byte, off int64) error {
 		for try := 1; ; try++ {
 			// The client repeats what is cut; this is for what comes too slowly.
-			err := read(ctx, same, p, off)
+			err := read(ctx, same, p, off, min(readTime, f.patience))
 			if err == nil || ctx.Err() != nil || try == reads || !errors.Is(err, context.DeadlineExceeded) {
 				return wrap(ctx, "read", uri, err)
 			}
@@ -291,8 +321,8 @@ func (f *FS) Open(ctx context.Context, uri string) (storage.File, error) {
 	}), nil
 }
 
-func read(ctx context.Context, object *gcs.ObjectHandle, p []byte, off int64) error {
-	ctx, cancel := context.WithTimeout(ctx, readTime)
+func read(ctx context.Context, object *gcs.ObjectHandle, p []byte, off int64, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	r, err := object.NewRangeReader(ctx, off, int64(len(p)))
 	if err != nil {

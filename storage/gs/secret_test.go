@@ -45,7 +45,7 @@ func TestSecrets(t *testing.T) {
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", file)
 
 	write(map[string]string{"type": "service_account", "client_email": "lake@example.com", "private_key_id": canary, "private_key": text, "token_uri": tokens.URL, "project_id": "p"})
-	f, err := Open(t.Context(), Options{})
+	f, err := Open(t.Context(), Config{}, Options{})
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
@@ -59,7 +59,7 @@ func TestSecrets(t *testing.T) {
 	require.NoError(t, f.Close())
 
 	write(map[string]string{"type": "service_account", "private_key": canary + " is no key", "private_key_id": canary})
-	f, err = Open(t.Context(), Options{})
+	f, err = Open(t.Context(), Config{}, Options{})
 	if err == nil { // it is found out at the first use
 		err = errors.Join(storage.WriteFile(ctx, f, "gs://b/x", []byte("x")), f.Close())
 	}
@@ -67,7 +67,7 @@ func TestSecrets(t *testing.T) {
 	require.NotContains(t, err.Error(), canary)
 
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", filepath.Join(t.TempDir(), "none.json"))
-	_, err = Open(t.Context(), Options{})
+	_, err = Open(t.Context(), Config{}, Options{})
 	require.ErrorIs(t, err, storage.ErrRefused)
 	require.ErrorContains(t, err, "hint: gcloud auth application-default login")
 }

@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"io/fs"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	gcs "cloud.google.com/go/storage"
@@ -40,6 +41,7 @@ type upload struct {
 	id     string
 
 	large  *gcs.Writer
+	since  atomic.Int64       // when large was last asked for something, in Unix nanoseconds
 	cancel context.CancelFunc // of large
 	crc    uint32
 	bytes  int64
@@ -58,10 +60,10 @@ func (u *upload) writer(ctx context.Context) *gcs.Writer {
 // repeat the request: it is repeated here.
 func (u *upload) Whole(ctx context.Context, data []byte) error {
 	u.crc, u.bytes = crc32.Checksum(data, castagnoli), int64(len(data))
-	limited, cancel := context.WithTimeout(ctx, callTime)
+	limited, cancel := context.WithTimeout(ctx, u.fs.patience)
 	defer cancel()
-	pause := backoff
-	for try := 1; ; try++ {
+	pause := u.fs.backoff()
+	for {
 		err := u.once(limited, data)
 		if err == nil {
 			return nil
@@ -69,7 +71,7 @@ func (u *upload) Whole(ctx context.Context, data []byte) error {
 		if done, err := u.settle(ctx, err); done {
 			return err
 		}
-		if try == attempts || !passes(err) {
+		if !passes(err) {
 			return meaning(ctx, err)
 		}
 		select {
@@ -111,12 +113,16 @@ func retryAfter(err error) time.Duration {
 
 // Part implements storage.Upload: the parts come in order, one at a time.
 func (u *upload) Part(ctx context.Context, _ int, data []byte) error {
+	u.since.Store(time.Now().UnixNano())
 	if u.large == nil {
 		ctx, u.cancel = context.WithCancel(ctx)
+		u.object = u.object.Retryer(gcs.WithErrorFunc(func(err error) bool { // the client would begin an upload for ever
+			return passes(err) && time.Since(time.Unix(0, u.since.Load())) < u.fs.patience
+		}))
 		u.large = u.writer(ctx)
 		u.large.ChunkSize = u.fs.opts.PartBytes
-		u.large.ChunkRetryDeadline = chunkTime
-		u.large.ChunkTransferTimeout = chunkTime / 3
+		u.large.ChunkRetryDeadline = min(chunkTime, u.fs.patience)
+		u.large.ChunkTransferTimeout = u.large.ChunkRetryDeadline / 3
 	}
 	u.crc = crc32.Update(u.crc, castagnoli, data)
 	u.bytes += int64(len(data))
@@ -128,6 +134,7 @@ func (u *upload) Part(ctx context.Context, _ int, data []byte) error {
 
 // Complete implements storage.Upload.
 func (u *upload) Complete(ctx context.Context) error {
+	u.since.Store(time.Now().UnixNano())
 	err := u.large.Close()
 	u.cancel()
 	if err != nil {
@@ -170,7 +177,7 @@ func (u *upload) settle(ctx context.Context, cause error) (done bool, err error)
 	if !refused && !passes(cause) && !isGone(cause) {
 		return false, nil
 	}
-	limited, cancel := context.WithTimeout(ctx, callTime)
+	limited, cancel := context.WithTimeout(ctx, u.fs.patience)
 	defer cancel()
 	attrs, err := u.object.Attrs(limited)
 	switch {

@@ -1,6 +1,7 @@
 package hdfs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,17 +12,65 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/colinmarc/hdfs/v2/hadoopconf"
+
+	"lake/kerberos"
 )
 
 // Environment is what of the process's environment says where HDFS is and who
-// asks: HADOOP_CONF_DIR (or HADOOP_HOME), HADOOP_USER_NAME, and for Kerberos
-// LAKE_KERBEROS_PRINCIPAL with LAKE_KERBEROS_KEYTAB, or KRB5CCNAME; KRB5_CONFIG.
+// asks, where a Config does not: HADOOP_CONF_DIR (or HADOOP_HOME),
+// HADOOP_USER_NAME, and for Kerberos what kerberos.Config names.
 type Environment func(name string) string
 
-// Conf is what lake takes from core-site.xml and hdfs-site.xml.
+// Config is storage: {hdfs: …} in a job file. What it leaves out is as the
+// environment and the Hadoop configuration have it.
+type Config struct {
+	ConfDir string `yaml:"conf_dir"` // folder of core-site.xml and hdfs-site.xml
+	// Namenodes are the addresses host:port of one cluster's namenode, or of its
+	// pair: of the one that hdfs:///path means, and of any name that the Hadoop
+	// configuration does not know.
+	Namenodes   []string `yaml:"namenodes"`
+	User        string   `yaml:"user"`        // who asks where the cluster believes it
+	BlockSize   int64    `yaml:"block_size"`  // bytes
+	Replication int      `yaml:"replication"` // copies of each block
+	// Of Kerberos, which the Hadoop configuration asks for.
+	kerberos.Config
+	// Patience is how long an operation goes on trying while the namenode is gone, in
+	// its safe mode or on its way to the other one of the pair; 0 is 90 s.
+	Patience time.Duration `yaml:"patience"`
+}
+
+// Check says what is wrong with it.
+func (c Config) Check() error {
+	for i, address := range c.Namenodes {
+		if host, _, err := net.SplitHostPort(address); err != nil || host == "" || strings.ContainsAny(address, "/@") {
+			return fmt.Errorf("namenodes: the address number %d is not host:port; hint: write [\"nn1.example.com:8020\", \"nn2.example.com:8020\"]", i+1)
+		}
+	}
+	switch {
+	case c.BlockSize != 0 && c.BlockSize < minBlock:
+		return errors.New("block_size: 1MiB or more expected; hint: write 128MiB")
+	case c.BlockSize%512 != 0: // of a checksum, as the namenode has them
+		return errors.New("block_size: a multiple of 512 bytes expected; hint: write 128MiB")
+	case c.Replication < 0 || c.Replication > maxReplication:
+		return fmt.Errorf("replication: a number from 1 to %d expected", maxReplication)
+	case c.Patience < 0:
+		return errors.New("patience: more than 0 expected; hint: write 90s")
+	}
+	return c.Config.Check()
+}
+
+const (
+	minBlock       = 1 << 20
+	maxReplication = 512
+)
+
+// Conf is what lake takes from core-site.xml and hdfs-site.xml, and the Config
+// that stands above them.
 type Conf struct {
+	Config
 	folder string // of the files; "" where there are none
 	all    hadoopconf.HadoopConf
 }
@@ -29,16 +78,16 @@ type Conf struct {
 // maxConf bounds each of the files.
 const maxConf = 16 << 20
 
-// LoadConf reads the configuration that the environment names. No configuration
-// is none: a URI may name its namenode. A folder that is named and has no
-// core-site.xml or hdfs-site.xml is an error.
-func LoadConf(env Environment) (Conf, error) {
-	folder := env("HADOOP_CONF_DIR")
+// LoadConf reads the configuration that c, or else the environment, names. No
+// configuration is none: a URI may name its namenode. A folder that is named and
+// has no core-site.xml or hdfs-site.xml is an error.
+func LoadConf(c Config, env Environment) (Conf, error) {
+	folder := cmp.Or(c.ConfDir, env("HADOOP_CONF_DIR"))
 	if folder == "" && env("HADOOP_HOME") != "" {
 		folder = filepath.Join(env("HADOOP_HOME"), "etc", "hadoop")
 	}
 	if folder == "" {
-		return Conf{}, nil
+		return Conf{Config: c}, nil
 	}
 	for _, name := range []string{"core-site.xml", "hdfs-site.xml"} {
 		info, err := os.Stat(filepath.Join(folder, name))
@@ -59,7 +108,7 @@ func LoadConf(env Environment) (Conf, error) {
 	for key, value := range all {
 		all[key] = strings.TrimSpace(value)
 	}
-	return Conf{folder: folder, all: all}, nil
+	return Conf{Config: c, folder: folder, all: all}, nil
 }
 
 func (c Conf) get(key string) string { return c.all[key] }
@@ -78,6 +127,9 @@ func (c Conf) defaultAuthority() (string, error) {
 	if text == "" {
 		text = c.get("fs.default.name") // as it was called
 	}
+	if text == "" && len(c.Namenodes) == 1 {
+		return c.Namenodes[0], nil
+	}
 	if text == "" {
 		return "", fmt.Errorf("the URI names no namenode, and there is no fs.defaultFS (%s): write hdfs://host:8020/folder, or set HADOOP_CONF_DIR", c.place())
 	}
@@ -91,6 +143,9 @@ func (c Conf) defaultAuthority() (string, error) {
 // namenodes are the addresses host:port of a URI's authority: the pair of a
 // nameservice, or the host itself.
 func (c Conf) namenodes(authority string) ([]string, error) {
+	if len(c.Namenodes) > 0 && c.means(authority) {
+		return c.Namenodes, nil
+	}
 	if nodes := c.get("dfs.ha.namenodes." + authority); nodes != "" {
 		var out []string
 		for _, node := range list(nodes) {
@@ -118,6 +173,21 @@ func (c Conf) namenodes(authority string) ([]string, error) {
 	return []string{net.JoinHostPort(authority, "8020")}, nil
 }
 
+// means tells whether an authority is that of the cluster whose namenodes the
+// Config has.
+func (c Conf) means(authority string) bool {
+	if usual, err := c.defaultAuthority(); err == nil && usual == authority {
+		return true
+	}
+	known := c.get("dfs.ha.namenodes."+authority) != "" || slices.Contains(list(c.get("dfs.nameservices")), authority)
+	return !known && !strings.Contains(authority, ":")
+}
+
+// secure tells whether the cluster asks for Kerberos.
+func (c Conf) secure() bool {
+	return strings.EqualFold(c.get("hadoop.security.authentication"), "kerberos")
+}
+
 func list(text string) []string {
 	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' || r == '\t' })
 }
@@ -133,18 +203,19 @@ func (c Conf) layout() (layout, error) {
 	l := layout{}
 	if text := c.get("dfs.replication"); text != "" {
 		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > 512 {
-			return l, fmt.Errorf("dfs.replication (%s) is %q: write a number from 1 to 512", c.place(), text)
+		if err != nil || n < 1 || n > maxReplication {
+			return l, fmt.Errorf("dfs.replication (%s) is %q: write a number from 1 to %d", c.place(), text, maxReplication)
 		}
 		l.replication = n
 	}
 	if text := c.get("dfs.blocksize"); text != "" {
 		n, err := size(text)
-		if err != nil || n < 1<<20 {
+		if err != nil || n < minBlock {
 			return l, fmt.Errorf("dfs.blocksize (%s) is %q: write 1m or more, such as 134217728 or 128m", c.place(), text)
 		}
 		l.blockSize = n
 	}
+	l.replication, l.blockSize = cmp.Or(c.Replication, l.replication), cmp.Or(c.BlockSize, l.blockSize)
 	mask := uint64(0o022)
 	if text := c.get("fs.permissions.umask-mode"); text != "" {
 		var err error
@@ -168,9 +239,4 @@ func size(text string) (int64, error) {
 		return 0, errors.New("it is not a size")
 	}
 	return n << shift, nil
-}
-
-// secure tells whether the cluster asks for Kerberos.
-func (c Conf) secure() bool {
-	return strings.EqualFold(c.get("hadoop.security.authentication"), "kerberos")
 }

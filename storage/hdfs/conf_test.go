@@ -37,7 +37,7 @@ func TestNamenodes(t *testing.T) {
 	write(t, dir, "hdfs-site.xml", "dfs.nameservices", "team,one,lost", "dfs.ha.namenodes.team", "nn1,nn2",
 		"dfs.namenode.rpc-address.team.nn1", "a:8020", "dfs.namenode.rpc-address.team.nn2", "b:9000",
 		"dfs.namenode.rpc-address.one", "c:8020", "dfs.ha.namenodes.half", "nn1,nn2", "dfs.namenode.rpc-address.half.nn1", "d:1")
-	conf, err := LoadConf(environment(map[string]string{"HADOOP_CONF_DIR": dir}))
+	conf, err := LoadConf(Config{}, environment(map[string]string{"HADOOP_CONF_DIR": dir}))
 	require.NoError(t, err)
 	authority, err := conf.defaultAuthority()
 	require.NoError(t, err)
@@ -59,16 +59,16 @@ func TestNamenodes(t *testing.T) {
 	home := t.TempDir()
 	require.NoError(t, os.MkdirAll(filepath.Join(home, "etc", "hadoop"), 0o700))
 	write(t, filepath.Join(home, "etc", "hadoop"), "core-site.xml", "fs.default.name", "hdfs://old:8020")
-	conf, err = LoadConf(environment(map[string]string{"HADOOP_HOME": home}))
+	conf, err = LoadConf(Config{}, environment(map[string]string{"HADOOP_HOME": home}))
 	require.NoError(t, err)
 	authority, err = conf.defaultAuthority()
 	require.NoError(t, err)
 	require.Equal(t, "old:8020", authority)
 
-	_, err = LoadConf(environment(map[string]string{"HADOOP_CONF_DIR": t.TempDir()}))
+	_, err = LoadConf(Config{}, environment(map[string]string{"HADOOP_CONF_DIR": t.TempDir()}))
 	require.ErrorContains(t, err, "has no core-site.xml or hdfs-site.xml")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "core-site.xml"), []byte("<configuration><property>"), 0o600))
-	_, err = LoadConf(environment(map[string]string{"HADOOP_CONF_DIR": dir}))
+	_, err = LoadConf(Config{}, environment(map[string]string{"HADOOP_CONF_DIR": dir}))
 	require.ErrorContains(t, err, dir)
 }
 
@@ -76,7 +76,7 @@ func TestLayoutOfConf(t *testing.T) {
 	read := func(pairs ...string) (layout, error) {
 		dir := t.TempDir()
 		write(t, dir, "hdfs-site.xml", pairs...)
-		conf, err := LoadConf(environment(map[string]string{"HADOOP_CONF_DIR": dir}))
+		conf, err := LoadConf(Config{}, environment(map[string]string{"HADOOP_CONF_DIR": dir}))
 		require.NoError(t, err)
 		return conf.layout()
 	}

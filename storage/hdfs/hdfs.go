@@ -4,6 +4,7 @@
 package hdfs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/colinmarc/hdfs/v2"
 	"github.com/colinmarc/hdfs/v2/hadoopconf"
@@ -37,13 +39,14 @@ type FS struct {
 var _ interface {
 	storage.FS
 	storage.Pather
+	storage.Sweeper
 	io.Closer
 } = (*FS)(nil)
 
-// Open reads the configuration that the environment names (see Environment). It
-// connects at the first use of a cluster.
-func Open(env Environment) (*FS, error) {
-	conf, err := LoadConf(env)
+// Open reads the Hadoop configuration, which c or the environment names. It
+// connects at the first use of a cluster. The caller closes it.
+func Open(c Config, env Environment) (*FS, error) {
+	conf, err := LoadConf(c, env)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", storage.ErrRefused, err)
 	}
@@ -109,7 +112,7 @@ func (f *FS) at(uri string) (place, error) {
 		if err != nil {
 			return place{}, fmt.Errorf("%w: %w", storage.ErrRefused, err)
 		}
-		c = &cluster{name: authority, options: func() (hdfs.ClientOptions, func(), error) { return f.options(addresses) }}
+		c = &cluster{name: authority, patience: cmp.Or(f.conf.Patience, usualPatience), options: func() (hdfs.ClientOptions, func(), error) { return f.options(addresses) }}
 		f.clusters[authority] = c
 	}
 	return place{uri: uri, path: name, cluster: c}, nil
@@ -131,7 +134,7 @@ func (f *FS) options(addresses []string) (hdfs.ClientOptions, func(), error) {
 		o.User = name
 		return o, func() {}, err
 	}
-	client, err := kerberos.Login(f.env)
+	client, err := kerberos.Login(f.conf.Config.Config, f.env)
 	if err != nil {
 		return o, nil, fmt.Errorf("%w: %w", errCredentials, err)
 	}
@@ -141,7 +144,7 @@ func (f *FS) options(addresses []string) (hdfs.ClientOptions, func(), error) {
 
 // user is who asks, where the cluster believes what it is told.
 func (f *FS) user() (string, error) {
-	if name := f.env("HADOOP_USER_NAME"); name != "" {
+	if name := cmp.Or(f.conf.User, f.env("HADOOP_USER_NAME")); name != "" {
 		return name, nil
 	}
 	u, err := user.Current()
@@ -168,7 +171,7 @@ func wrap(verb, uri string, err error) error {
 	case errors.Is(err, errCredentials):
 		err = fmt.Errorf("%w: %w", storage.ErrRefused, err)
 	case errors.Is(err, fs.ErrPermission):
-		err = fmt.Errorf("%w: %w; hint: HADOOP_USER_NAME or the Kerberos principal needs the right to write there", storage.ErrRefused, err)
+		err = fmt.Errorf("%w: %w; hint: who asks, HADOOP_USER_NAME (storage.hdfs.user in the job) or the Kerberos principal, needs the right to write there: hdfs dfs -chown or -setfacl", storage.ErrRefused, err)
 	case !answered(err) && !errors.Is(err, storage.ErrUnavailable):
 		err = fmt.Errorf("%w: %w", storage.ErrUnavailable, err)
 	}
@@ -261,4 +264,9 @@ func (f *FS) list(ctx context.Context, p place, uri, folder string, each func(st
 		}
 	}
 	return nil
+}
+
+// Sweep implements storage.Sweeper.
+func (f *FS) Sweep(ctx context.Context, uri string, before time.Time) error {
+	return storage.SweepTemporary(ctx, f, uri, before)
 }

@@ -36,7 +36,7 @@ func environment(values map[string]string) Environment {
 
 func open(t *testing.T, values map[string]string) *FS {
 	t.Helper()
-	files, err := Open(environment(values))
+	files, err := Open(Config{}, environment(values))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, files.Close()) })
 	return files
@@ -165,11 +165,17 @@ func TestPair(t *testing.T) {
 	require.Equal(t, "pair", string(data))
 }
 
-// Case 14 of the catalogue. Many write while the namenode restarts and the
-// datanode is killed: what was acknowledged is there, whole; what failed is not
-// there, or is whole; nothing else has a name.
+// Case 14 of the catalogue, on servers of their own, which are killed.
 func TestRestarts(t *testing.T) {
 	h := servicetest.HDFS(t, services.Options{})
+	t.Run("while many write", func(t *testing.T) { writesOverRestarts(t, h) })
+	t.Run("between two reads", func(t *testing.T) { readsOverRestart(t, h) })
+}
+
+// writesOverRestarts: many write while the namenode restarts and the datanode is
+// killed. What was acknowledged is there, whole; what failed is not there, or is
+// whole; nothing else has a name.
+func writesOverRestarts(t *testing.T, h *services.HDFS) {
 	files := of(t, h)
 	root := h.URI() + "/" + uuid.NewString()
 	content := func(i int) []byte { return bytes.Repeat([]byte(fmt.Sprintf("%07d\n", i)), 8000) }
@@ -241,9 +247,8 @@ func TestRestarts(t *testing.T) {
 	}
 }
 
-// A reader goes on when the datanode was away between two of its reads.
-func TestReadOverRestart(t *testing.T) {
-	h := servicetest.HDFS(t, services.Options{})
+// readsOverRestart: a reader goes on when the datanode was away between two of its reads.
+func readsOverRestart(t *testing.T, h *services.HDFS) {
 	files := of(t, h)
 	data := bytes.Repeat([]byte("0123456789abcdef"), 1<<20)
 	name := h.URI() + "/" + uuid.NewString()

@@ -20,19 +20,19 @@ const (
 	// silenceTime bounds the wait for the next bytes of a namenode or a datanode,
 	// and for their taking of ours. A disk that syncs may need seconds.
 	silenceTime = 60 * time.Second
-	// patience is how long an operation goes on trying while the namenode is gone,
-	// in its safe mode or on its way to the other one of the pair.
-	patience   = 90 * time.Second
-	minBackoff = 50 * time.Millisecond
-	maxBackoff = 2 * time.Second
+	// usualPatience is Config.Patience where that is 0.
+	usualPatience = 90 * time.Second
+	minBackoff    = 50 * time.Millisecond
+	maxBackoff    = 2 * time.Second
 )
 
 // cluster is what one authority names. Its client is made anew after an error of
 // the connection: the library's own goes on with a connection whose answers no
 // longer match its calls.
 type cluster struct {
-	name    string
-	options func() (hdfs.ClientOptions, func(), error) // the func lets go of the credentials
+	name     string
+	patience time.Duration                              // see Config
+	options  func() (hdfs.ClientOptions, func(), error) // the func lets go of the credentials
 
 	mu     sync.Mutex
 	now    *session
@@ -152,7 +152,7 @@ func (c *cluster) run(ctx context.Context, op func(*session) error) error {
 func (c *cluster) pause(ctx context.Context, began time.Time, try int, last error) error {
 	wait := min(minBackoff<<min(try, 20), maxBackoff)
 	wait = wait/2 + rand.N(wait/2)
-	if time.Since(began)+wait > patience {
+	if time.Since(began)+wait > c.patience {
 		return fmt.Errorf("gave up after %s: %w", time.Since(began).Round(time.Second), last)
 	}
 	timer := time.NewTimer(wait)

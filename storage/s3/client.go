@@ -1,9 +1,11 @@
 package s3
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -23,33 +25,34 @@ import (
 	"lake/storage"
 )
 
-// newClient takes region, endpoint and credentials from AWS's default chain.
-func newClient(ctx context.Context, o Options) (*s3.Client, func(), error) {
+// newClient takes what the configuration leaves out from AWS's default chain.
+func newClient(ctx context.Context, c Config, patience time.Duration) (*s3.Client, func(), error) {
 	transport := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 		t.ResponseHeaderTimeout = headerTime
 		t.MaxIdleConnsPerHost = 64
 	})
-	cfg, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(transport), config.WithRetryer(newRetryer),
-		config.WithAppID("lake"), config.WithLogger(logging.Nop{})) // it would write to stderr by itself
+	load := []func(*config.LoadOptions) error{config.WithHTTPClient(transport), config.WithRetryer(func() aws.Retryer { return newRetryer(patience) }),
+		config.WithAppID("lake"), config.WithLogger(logging.Nop{})} // it would write to stderr by itself
+	if c.Profile != "" {
+		load = append(load, config.WithSharedConfigProfile(c.Profile))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, load...)
 	if err != nil {
 		return nil, nil, err
 	}
 	cfg.Credentials = credentials{cfg.Credentials}
-	endpoint := o.Endpoint
-	if endpoint == "" {
-		endpoint = os.Getenv("AWS_ENDPOINT_URL_S3")
-	}
-	if endpoint == "" {
-		endpoint = os.Getenv("AWS_ENDPOINT_URL")
-	}
+	endpoint := cmp.Or(c.Endpoint, os.Getenv("AWS_ENDPOINT_URL_S3"), os.Getenv("AWS_ENDPOINT_URL"))
 	client := s3.NewFromConfig(cfg, func(s *s3.Options) {
 		if endpoint != "" {
 			s.BaseEndpoint = aws.String(endpoint)
 		}
 		custom := s.BaseEndpoint != nil // also by a profile
-		s.UsePathStyle = o.PathStyle || custom
-		if o.Region != "" {
-			s.Region = o.Region
+		s.UsePathStyle = custom
+		if c.PathStyle != nil {
+			s.UsePathStyle = *c.PathStyle
+		}
+		if c.Region != "" {
+			s.Region = c.Region
 		} else if s.Region == "" && custom {
 			s.Region = "us-east-1" // signatures need one; other servers take any
 		}
@@ -70,12 +73,20 @@ func (c credentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	return found, err
 }
 
-// newRetryer repeats as long as a call's time lasts, without the client's quota:
-// it would give up early where many requests meet one outage. By itself the
-// client takes 429, and a reply that is cut, for the end.
-func newRetryer() aws.Retryer {
-	return retry.NewStandard(func(s *retry.StandardOptions) {
-		s.MaxAttempts = attempts
+// retryer repeats as long as a call's time lasts, and ends with the last error
+// where there is no time for another try.
+type retryer struct {
+	*retry.Standard
+	longest time.Duration // of a pause, unless the store asks for more
+}
+
+// newRetryer is without the client's quota: it would give up early where many
+// requests meet one outage. By itself the client takes 429, and a reply that is
+// cut, for the end.
+func newRetryer(patience time.Duration) retryer {
+	longest := min(maxBackoff, patience/8)
+	return retryer{longest: longest, Standard: retry.NewStandard(func(s *retry.StandardOptions) {
+		s.MaxAttempts = math.MaxInt32
 		s.RateLimiter = ratelimit.None
 		s.Retryables = append(s.Retryables, retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
 			if passes(err) {
@@ -83,20 +94,30 @@ func newRetryer() aws.Retryer {
 			}
 			return aws.UnknownTernary
 		}))
-		s.Backoff = retry.BackoffDelayerFunc(backoff)
-	})
+		s.Backoff = retry.BackoffDelayerFunc(func(attempt int, err error) (time.Duration, error) {
+			return backoff(attempt, longest, err), nil
+		})
+	})}
+}
+
+// GetRetryToken implements aws.Retryer.
+func (r retryer) GetRetryToken(ctx context.Context, last error) (func(error) error, error) {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < r.longest {
+		return nil, errors.New("gave up")
+	}
+	return r.Standard.GetRetryToken(ctx, last)
 }
 
 // backoff is how long to wait before the next try: what the store asks for, else
 // twice as long each time, by chance up to that.
-func backoff(attempt int, err error) (time.Duration, error) {
-	longest := min(firstBackoff<<min(attempt, 10), maxBackoff)
-	wait := longest/2 + rand.N(longest/2)
+func backoff(attempt int, longest time.Duration, err error) time.Duration {
+	most := max(min(firstBackoff<<min(attempt, 10), longest), 2)
+	wait := most/2 + rand.N(most/2)
 	var reply *smithyhttp.ResponseError
 	if errors.As(err, &reply) && reply.Response != nil {
 		if seconds, err := strconv.Atoi(reply.Response.Header.Get("Retry-After")); err == nil {
 			wait = max(wait, min(time.Duration(seconds)*time.Second, 2*maxBackoff))
 		}
 	}
-	return wait, nil
+	return wait
 }

@@ -12,6 +12,6 @@ func TestFaults(t *testing.T) {
 		root := "s3://" + bucket(t) + "/x"
 		proxy := storagetest.NewProxy(t, servers.S3(t).Endpoint())
 		t.Setenv("AWS_ENDPOINT_URL", proxy.URL)
-		return open(t, Options{}), root, proxy
+		return open(t, Config{}), root, proxy
 	})
 }

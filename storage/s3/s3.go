@@ -1,9 +1,10 @@
 // Package s3 is Amazon S3, and what speaks its language, as a storage.FS:
-// s3://bucket/key, also s3a:// and s3n://. Region, endpoint and credentials come
-// from AWS's default chain (AWS_REGION, AWS_ENDPOINT_URL, AWS_PROFILE, …).
+// s3://bucket/key, also s3a:// and s3n://. Credentials, and what Config leaves out,
+// come from AWS's default chain (AWS_REGION, AWS_ENDPOINT_URL, AWS_PROFILE, …).
 package s3
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,18 +26,44 @@ import (
 	"lake/storage"
 )
 
-// Limits of a request. What may pass by itself is repeated until its time is over.
+// Limits of a request. What may pass by itself is repeated until Config.Patience is over.
 const (
-	callTime   = 2 * time.Minute
-	readTime   = 40 * time.Second // of one try to read some megabytes
-	headerTime = 30 * time.Second // until a server that has the request begins to answer
-	attempts   = 10
+	usualPatience = 2 * time.Minute
+	readTime      = 40 * time.Second // of one try to read some megabytes
+	headerTime    = 30 * time.Second // until a server that has the request begins to answer
 
 	firstBackoff = 50 * time.Millisecond
 	maxBackoff   = 15 * time.Second
 )
 
-// Options of a filesystem.
+// Config says where the store is: storage: {s3: …} in a job file. What it leaves
+// out is as the environment has it; credentials always are.
+type Config struct {
+	Endpoint string `yaml:"endpoint"` // https://host:port of a store that is not Amazon's
+	Region   string `yaml:"region"`
+	// PathStyle addresses buckets as http://host/bucket, as many servers other than
+	// Amazon's want it. Where the file does not say, it is on with an endpoint.
+	PathStyle *bool  `yaml:"path_style"`
+	Profile   string `yaml:"profile"` // of ~/.aws/config and ~/.aws/credentials
+	// Patience is how long a request is repeated while the store is away or busy;
+	// 0 is two minutes.
+	Patience time.Duration `yaml:"patience"`
+}
+
+// Check says what is wrong with it.
+func (c Config) Check() error {
+	if c.Endpoint != "" {
+		if err := storage.CheckEndpoint(c.Endpoint); err != nil {
+			return fmt.Errorf("endpoint: %w", err)
+		}
+	}
+	if c.Patience < 0 {
+		return errors.New("patience: more than 0 expected; hint: write 2m")
+	}
+	return nil
+}
+
+// Options are how a filesystem uses the store.
 type Options struct {
 	// PartBytes is the part of a large upload, of which a writer holds Parallel + 1;
 	// at least 5 MiB, which S3 asks for, and 0.
@@ -45,11 +72,6 @@ type Options struct {
 	Parallel int
 	// Class is the storage class of new objects; "" is STANDARD.
 	Class string
-	// PathStyle addresses buckets as http://host/bucket, as many servers other than
-	// Amazon's want it. It is on where the endpoint is not Amazon's.
-	PathStyle bool
-	// Endpoint and Region beat those of the environment where they are not "".
-	Endpoint, Region string
 }
 
 // minPart is the smallest part that S3 takes, the last one apart.
@@ -57,31 +79,27 @@ const minPart = 5 << 20
 
 // FS is an S3 store. Many goroutines may use it.
 type FS struct {
-	client *s3.Client
-	opts   Options
-	idle   func() // closes idle connections
+	client   *s3.Client
+	opts     Options
+	patience time.Duration
+	idle     func() // closes idle connections
 }
 
-var _ interface {
-	storage.FS
-	storage.Pather
-	storage.WriterSizer
-	storage.Classed
-	storage.Sweeper
-	io.Closer
-} = (*FS)(nil)
+var (
+	_ storage.ObjectStore = (*FS)(nil)
+	_ storage.Sweeper     = (*FS)(nil)
+)
 
 // Open makes a client; it asks the store nothing. The caller closes it.
-func Open(ctx context.Context, o Options) (*FS, error) {
-	o.PartBytes = max(o.PartBytes, minPart)
-	if o.Parallel <= 0 {
-		o.Parallel = 2
-	}
-	client, idle, err := newClient(ctx, o)
-	if err != nil {
+func Open(ctx context.Context, c Config, o Options) (*FS, error) {
+	f := &FS{opts: o, patience: cmp.Or(c.Patience, usualPatience)}
+	f.opts.PartBytes = max(o.PartBytes, minPart)
+	f.opts.Parallel = cmp.Or(max(o.Parallel, 0), 2)
+	var err error
+	if f.client, f.idle, err = newClient(ctx, c, f.patience); err != nil {
 		return nil, fmt.Errorf("reach S3: %w: %w; hint: aws configure, or AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", storage.ErrRefused, err)
 	}
-	return &FS{client: client, opts: o, idle: idle}, nil
+	return f, nil
 }
 
 // WithClass implements storage.Classed.
@@ -202,7 +220,7 @@ func (f *FS) Stat(ctx context.Context, uri string) (storage.Info, error) {
 	if err != nil {
 		return storage.Info{}, err
 	}
-	limited, cancel := context.WithTimeout(ctx, callTime)
+	limited, cancel := context.WithTimeout(ctx, f.patience)
 	defer cancel()
 	head, err := f.client.HeadObject(limited, &s3.HeadObjectInput{Bucket: bucket, Key: key})
 	if err != nil {
@@ -243,7 +261,7 @@ func (f *FS) Remove(ctx context.Context, uris ...string) error {
 }
 
 func (f *FS) removeBatch(ctx context.Context, bucket string, keys []types.ObjectIdentifier) error {
-	limited, cancel := context.WithTimeout(ctx, callTime)
+	limited, cancel := context.WithTimeout(ctx, f.patience)
 	defer cancel()
 	first := "s3://" + bucket + "/" + *keys[0].Key
 	if len(keys) == 1 { // a request that every server has
@@ -274,7 +292,7 @@ func (f *FS) List(ctx context.Context, uri string, each func(storage.Info) error
 	base, prefix := strings.TrimRight(uri, "/")+"/", prefixOf(folder)
 	pages := s3.NewListObjectsV2Paginator(f.client, &s3.ListObjectsV2Input{Bucket: &bucket, Prefix: &prefix})
 	for pages.HasMorePages() {
-		limited, cancel := context.WithTimeout(ctx, callTime)
+		limited, cancel := context.WithTimeout(ctx, f.patience)
 		page, err := pages.NextPage(limited)
 		cancel()
 		if err != nil {
@@ -355,12 +373,12 @@ func (f *FS) Open(ctx context.Context, uri string) (storage.File, error) {
 // tries repeats a read whose body was cut or is too slow: the client repeats
 // only what fails before the body.
 func (f *FS) tries(ctx context.Context, read func(context.Context) error) error {
-	pause := 100 * time.Millisecond
+	pause, began := 100*time.Millisecond, time.Now()
 	for try := 1; ; try++ {
-		limited, cancel := context.WithTimeout(ctx, readTime)
+		limited, cancel := context.WithTimeout(ctx, min(readTime, f.patience))
 		err := read(limited)
 		cancel()
-		if err == nil || ctx.Err() != nil || try == 5 || !passes(err) {
+		if err == nil || ctx.Err() != nil || try == 5 || time.Since(began) > f.patience || !passes(err) {
 			return err
 		}
 		select {

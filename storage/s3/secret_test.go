@@ -52,7 +52,7 @@ func TestSecrets(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("AWS_ENDPOINT_URL", c.endpoint)
-			f := open(t, Options{})
+			f := open(t, Config{})
 			f.client = quick(f)
 			err := everyCall(t, f, root)
 			require.Equal(t, c.refused, errors.Is(err, storage.ErrRefused), "%v", err)
@@ -67,7 +67,7 @@ func TestSecrets(t *testing.T) {
 	t.Setenv("AWS_SESSION_TOKEN", "")
 	t.Setenv("AWS_ENDPOINT_URL", proxy.URL)
 	t.Setenv("HOME", t.TempDir())
-	require.True(t, errors.Is(everyCall(t, open(t, Options{}), root), storage.ErrRefused), "no credentials at all")
+	require.True(t, errors.Is(everyCall(t, open(t, Config{}), root), storage.ErrRefused), "no credentials at all")
 }
 
 // quick is the client of a filesystem with few tries.

@@ -89,7 +89,7 @@ func (u *upload) begin(ctx context.Context) (*string, error) {
 
 // Part implements storage.Upload.
 func (u *upload) Part(ctx context.Context, number int, data []byte) error {
-	limited, cancel := context.WithTimeout(ctx, callTime)
+	limited, cancel := context.WithTimeout(ctx, u.fs.patience)
 	defer cancel()
 	id, err := u.begin(limited)
 	if err != nil {
@@ -138,7 +138,7 @@ func (u *upload) Drop(ctx context.Context) error {
 func (u *upload) settled(ctx context.Context, create func(context.Context) error) error {
 	pause := 100 * time.Millisecond
 	for try := 1; ; try++ {
-		limited, cancel := context.WithTimeout(ctx, callTime)
+		limited, cancel := context.WithTimeout(ctx, u.fs.patience)
 		cause := create(limited)
 		cancel()
 		if cause == nil {
@@ -152,7 +152,7 @@ func (u *upload) settled(ctx context.Context, create func(context.Context) error
 		if !refused && !passes(cause) && code(cause) != "NoSuchUpload" {
 			return meaning(ctx, cause) // nothing was made
 		}
-		limited, cancel = context.WithTimeout(ctx, callTime)
+		limited, cancel = context.WithTimeout(ctx, u.fs.patience)
 		head, err := u.fs.client.HeadObject(limited, &s3.HeadObjectInput{Bucket: u.bucket, Key: u.key})
 		cancel()
 		switch {
@@ -187,7 +187,7 @@ func (f *FS) Sweep(ctx context.Context, uri string, before time.Time) error {
 	prefix := prefixOf(folder)
 	pages := s3.NewListMultipartUploadsPaginator(f.client, &s3.ListMultipartUploadsInput{Bucket: &bucket, Prefix: &prefix})
 	for pages.HasMorePages() {
-		limited, cancel := context.WithTimeout(ctx, callTime)
+		limited, cancel := context.WithTimeout(ctx, f.patience)
 		page, err := pages.NextPage(limited)
 		cancel()
 		if err != nil {

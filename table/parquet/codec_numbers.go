@@ -21,6 +21,7 @@ type numbers struct {
 	huff     huff0.Scratch
 	literals []byte
 	frame    []byte // by compressNumbers
+	repeats  repeats
 }
 
 const (
@@ -38,40 +39,77 @@ const (
 
 // choice is how a leaf's numbers are compressed.
 type choice struct {
-	distinct bool // no value comes twice: a part tells how the whole would do
+	distinct bool // no value comes twice
 	pages    int  // since the file began
-	general  bool // the general encoder did better when it was last tried
+	way      way  // that did best when they were last tried
 }
 
+type way int
+
+const (
+	byLowBytes way = iota
+	byRepeats
+	byGeneral
+)
+
 // compressNumbers is compress for a page whose values begin at start and are 8
-// bytes each. Now and then it tries the general encoder, too.
+// bytes each. Now and then it tries all ways on a part of the page.
 func (c codec) compressNumbers(s *scratch, body []byte, start int, by *choice) ([]byte, error) {
-	judge := by.pages%judgedPages == 0
-	by.pages++
-	if c.id != format.Zstd || by.general && !judge {
+	if c.id != format.Zstd {
 		return c.compress(s, body)
 	}
-	frame, ok, err := s.numbers.appendFrame(s.numbers.frame[:0], body, start)
-	s.numbers.frame = frame
-	if err != nil {
-		return nil, err
-	}
-	if !ok {
-		return c.compress(s, body)
-	}
-	if judge {
+	if by.pages%judgedPages == 0 {
 		part := body
-		if by.distinct {
-			part = body[start : start+(len(body)-start)/64*8]
+		if values := len(body) - start; values >= 4*8*leastNumbers {
+			part = body[:start+values/4/8*8]
 		}
-		general, err := c.compress(s, part)
-		if err != nil {
+		if err := c.judge(s, part, start, by); err != nil {
 			return nil, err
 		}
-		by.general = float64(len(general))/float64(len(part)) < float64(len(frame))/float64(len(body))*0.95 // it takes five times as long
-		if by.general {
-			return c.compress(s, body)
+	}
+	by.pages++
+	if by.way != byGeneral {
+		if frame, err := s.numbers.compress(body, start, by.way); frame != nil || err != nil {
+			return frame, err
 		}
+	}
+	return c.compress(s, body)
+}
+
+// judge compresses part in all ways. One that takes longer has to be so much smaller.
+func (c codec) judge(s *scratch, part []byte, start int, by *choice) error {
+	by.way = byLowBytes
+	frame, err := s.numbers.compress(part, start, byLowBytes)
+	if frame == nil || err != nil {
+		return err // each page is asked whether it can be
+	}
+	best := float64(len(frame))
+	if !by.distinct {
+		if frame, err = s.numbers.compress(part, start, byRepeats); err != nil {
+			return err
+		}
+		if frame != nil && float64(len(frame)) < best*0.97 { // twice as long
+			best, by.way = float64(len(frame)), byRepeats
+		}
+	}
+	general, err := c.compress(s, part)
+	if err == nil && float64(len(general)) < best*0.95 { // two to five times as long
+		by.way = byGeneral
+	}
+	return err
+}
+
+// compress returns body as a frame that is valid until the next call; nil where it is
+// better left to others.
+func (z *numbers) compress(body []byte, start int, by way) ([]byte, error) {
+	add := z.appendFrame
+	if by == byRepeats {
+		add = z.appendRepeats
+	}
+	frame, ok, err := add(z.frame[:0], body, start)
+	z.frame = frame
+	if !ok || err != nil {
+		return nil, err
 	}
 	return frame, nil
 }
@@ -80,18 +118,12 @@ func (c codec) compressNumbers(s *scratch, body []byte, start int, by *choice) (
 // It returns false, and dst as it was, where they are better left to others.
 func (z *numbers) appendFrame(dst, body []byte, start int) ([]byte, bool, error) {
 	values := body[start:]
-	count := len(values) / 8
-	if count < leastNumbers || len(values)%8 != 0 || start > mostPrefix {
-		return dst, false, nil
-	}
-	low := lowBytes(values)
-	if low == 0 || low > mostLowBytes {
+	low := lowBytes(values, start)
+	if low == 0 {
 		return dst, false, nil
 	}
 	before := len(dst)
-	dst = binary.LittleEndian.AppendUint32(dst, 0xfd2fb528)
-	dst = append(dst, singleSegment)
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(body)))
+	dst = appendFrameHeader(dst, len(body))
 
 	// The first value as it is; the second one says in full that its high bytes
 	// are from 8 bytes ago, which makes that the offset to repeat.
@@ -119,9 +151,13 @@ func (z *numbers) appendFrame(dst, body []byte, start int) ([]byte, bool, error)
 	return dst, true, nil
 }
 
-// lowBytes is how many bytes of the values differ from one to the next; 0 where
-// so many values repeat that one should look for more.
-func lowBytes(values []byte) int {
+// lowBytes is how many bytes of the values, which begin at start of a page, differ
+// from one to the next; 0 where they are not for a frame of ours, because there are
+// few, or they differ in more bytes, or so many repeat that one should look for more.
+func lowBytes(values []byte, start int) int {
+	if len(values) < 8*leastNumbers || len(values)%8 != 0 || start > mostPrefix {
+		return 0
+	}
 	differ, same := uint64(0), 0
 	last := binary.LittleEndian.Uint64(values)
 	for rest := values[8:]; len(rest) >= 8; rest = rest[8:] {
@@ -135,7 +171,10 @@ func lowBytes(values []byte) int {
 	if same > len(values)/8/8 {
 		return 0
 	}
-	return (bits.Len64(differ) + 7) / 8
+	if low := (bits.Len64(differ) + 7) / 8; low <= mostLowBytes {
+		return low
+	}
+	return 0
 }
 
 // pack returns the low bytes of a block's values, entropy coded where that is
@@ -150,7 +189,11 @@ func (z *numbers) pack(values []byte, low int) (literals []byte, kind int, err e
 		binary.LittleEndian.PutUint64(out[at:], binary.LittleEndian.Uint64(values)) // the next one covers the high bytes
 		at += low
 	}
-	out = out[:n*low]
+	return z.packLiterals(out[:n*low])
+}
+
+// packLiterals is the end of pack.
+func (z *numbers) packLiterals(out []byte) (literals []byte, kind int, err error) {
 	if len(out) < 256 {
 		return out, blockRaw, nil
 	}
@@ -163,6 +206,12 @@ func (z *numbers) pack(values []byte, low int) (literals []byte, kind int, err e
 		return nil, 0, fmt.Errorf("entropy code %d bytes: %w", len(out), err)
 	}
 	return packed, literalsPacked, nil
+}
+
+func appendFrameHeader(dst []byte, size int) []byte {
+	dst = binary.LittleEndian.AppendUint32(dst, 0xfd2fb528)
+	dst = append(dst, singleSegment)
+	return binary.LittleEndian.AppendUint32(dst, uint32(size))
 }
 
 func appendBlock(dst []byte, last bool, kind, size int) []byte {

@@ -14,9 +14,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func frameOf(t testing.TB, body []byte, start int) ([]byte, bool) {
+// frameOf is body as a frame, behind another one of the same encoder.
+func frameOf(t testing.TB, body []byte, start int, by way) ([]byte, bool) {
 	var z numbers
-	frame, ok, err := z.appendFrame([]byte("before"), body, start)
+	add := z.appendFrame
+	if by == byRepeats {
+		add = z.appendRepeats
+		_, _, err := add(nil, bodyOf(0, 600, func(i int) uint64 { return uint64(i * i % 300) }), 0)
+		require.NoError(t, err)
+	}
+	frame, ok, err := add([]byte("before"), body, start)
 	require.NoError(t, err)
 	require.Equal(t, "before", string(frame[:6]))
 	return frame[6:], ok
@@ -46,33 +53,57 @@ func TestNumbersDecode(t *testing.T) {
 	}
 	dir := t.TempDir()
 	written := 0
+	type trial struct {
+		kind string
+		by   way
+	}
+	tried := map[trial]int{}
 	for low := 1; low <= mostLowBytes; low++ {
 		for _, n := range []int{512, 513, 641, 1000, 4095, 16384, 16385, 16386, 16387, 20479, 16384*2 + 2, 16384*2 + 3, 0x7f00 + 700} {
 			for _, prefix := range []int{0, 6, 2048} {
+				last := []uint64{math.MaxUint64 << (8 * low)}
 				for kind, value := range map[string]func(i int) uint64{
 					"random": func(int) uint64 { return 0x1234567890abcdef&(math.MaxUint64<<(8*low)) | r.Uint64()>>(64-8*low) },
 					"skewed": func(int) uint64 { return 42<<56 | (r.Uint64()>>(64-8*low))&0x0101010101 | uint64(r.IntN(3)) },
 					"rising": func(i int) uint64 { return uint64(i) * 1_000_000 & (1<<(8*low) - 1) },
-					"minus":  func(int) uint64 { return math.MaxUint64<<(8*low) | r.Uint64()>>(64-8*low) },
+					"copies": func(i int) uint64 { // near and far, in runs, and values that are new
+						x := last[r.IntN(len(last))]
+						if i%1000 < 900 && r.IntN(3) > 0 {
+							x = last[max(0, len(last)-1-r.IntN(3))]
+						}
+						if r.IntN(1+i/2000) == 0 {
+							x = math.MaxUint64<<(8*low) | r.Uint64()>>(64-8*low)
+						}
+						last = append(last, x)
+						return x
+					},
+					"two":   func(i int) uint64 { return uint64(i&1) << (8*low - 1) },
+					"minus": func(int) uint64 { return math.MaxUint64<<(8*low) | r.Uint64()>>(64-8*low) },
 				} {
 					body := bodyOf(prefix, n, value)
-					frame, ok := frameOf(t, body, prefix)
-					if !ok {
-						require.NotEqual(t, "random", kind)
-						continue
-					}
-					got, err := decoder.DecodeAll(frame, nil)
-					require.NoError(t, err, "%s, %d low bytes, %d values", kind, low, n)
-					require.Equal(t, body, got, "%s, %d low bytes, %d values", kind, low, n)
-					if python != "" {
-						name := filepath.Join(dir, fmt.Sprintf("%d.zst", written))
-						require.NoError(t, os.WriteFile(name, frame, 0o600))
-						require.NoError(t, os.WriteFile(name+".body", body, 0o600))
-						written++
+					for by := range byGeneral {
+						frame, ok := frameOf(t, body, prefix, by)
+						if !ok {
+							require.NotEqual(t, "random", kind)
+							continue
+						}
+						tried[trial{kind, by}]++
+						got, err := decoder.DecodeAll(frame, nil)
+						require.NoError(t, err, "%s, %d low bytes, %d values", kind, low, n)
+						require.Equal(t, body, got, "%s, %d low bytes, %d values", kind, low, n)
+						if python != "" {
+							name := filepath.Join(dir, fmt.Sprintf("%d.zst", written))
+							require.NoError(t, os.WriteFile(name, frame, 0o600))
+							require.NoError(t, os.WriteFile(name+".body", body, 0o600))
+							written++
+						}
 					}
 				}
 			}
 		}
+	}
+	for _, kind := range []string{"random", "skewed", "rising", "copies", "two", "minus"} {
+		require.NotZero(t, tried[trial{kind, byRepeats}], kind)
 	}
 	if python == "" {
 		t.Log("LAKE_TEST_PYTHON is not set: only Go's decoder read the frames")
@@ -102,8 +133,10 @@ func TestNumbersLeft(t *testing.T) {
 		"far":      bodyOf(0, 5000, func(int) uint64 { return r.Uint64N(1 << 41) }),
 		"not of 8": append(bodyOf(0, 5000, func(int) uint64 { return r.Uint64N(1000) }), 1),
 	} {
-		_, ok := frameOf(t, body, 0)
-		require.False(t, ok, name)
+		for by := range byGeneral {
+			_, ok := frameOf(t, body, 0, by)
+			require.False(t, ok, name)
+		}
 	}
 }
 
@@ -131,30 +164,35 @@ func TestNumbersAreAsSmall(t *testing.T) {
 			require.Less(t, float64(len(frame)), 1.06*float64(len(general)), "%s, page %d", name, page)
 		}
 		switch name {
-		case "numbers in a row", "times out of order": // which repeat
-			require.True(t, by.general, name)
+		case "numbers in a row":
+			require.Equal(t, byGeneral, by.way, name)
+		case "times out of order": // which come again
+			require.Equal(t, byRepeats, by.way, name)
 		case "times in milliseconds", "numbers of a range":
-			require.False(t, by.general, name)
+			require.Equal(t, byLowBytes, by.way, name)
 		}
 	}
 }
 
 func FuzzNumbers(f *testing.F) {
 	f.Add(bodyOf(3, 600, func(i int) uint64 { return uint64(i * i) }), 3)
+	f.Add(bodyOf(3, 600, func(i int) uint64 { return uint64(i * i % 300) }), 3)
 	f.Fuzz(func(t *testing.T, body []byte, start int) {
 		if start < 0 || start > len(body) {
 			t.Skip("no such prefix")
 		}
-		frame, ok := frameOf(t, body, start)
-		if !ok {
-			return
+		for by := range byGeneral {
+			frame, ok := frameOf(t, body, start, by)
+			if !ok {
+				continue
+			}
+			decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
+			require.NoError(t, err)
+			defer decoder.Close()
+			got, err := decoder.DecodeAll(frame, nil)
+			require.NoError(t, err)
+			require.Equal(t, body, got)
 		}
-		decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
-		require.NoError(t, err)
-		defer decoder.Close()
-		got, err := decoder.DecodeAll(frame, nil)
-		require.NoError(t, err)
-		require.Equal(t, body, got)
 	})
 }
 
@@ -168,6 +206,15 @@ func BenchmarkNumbers(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			out, _, _ = z.appendFrame(out[:0], body, 6)
+		}
+	})
+	b.Run("repeats", func(b *testing.B) {
+		var z numbers
+		var out []byte
+		b.SetBytes(int64(len(body)))
+		b.ReportAllocs()
+		for b.Loop() {
+			out, _, _ = z.appendRepeats(out[:0], body, 6)
 		}
 	})
 	b.Run("general", func(b *testing.B) {

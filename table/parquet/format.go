@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"github.com/apache/arrow-go/v18/arrow"
 )
@@ -34,6 +35,7 @@ const (
 type Options struct {
 	Codec         string // zstd (default), snappy or none
 	RowGroupBytes int64  // a row group ends when its values, not encoded, take this much; 0 is 128 MiB
+	Parallel      int    // goroutines of all writers of a Format together that may encode: what callers leave of it helps them
 }
 
 // Format is the plan of files that share a schema. Its methods may be called
@@ -45,13 +47,15 @@ type Format struct {
 	elements []schemaElement
 	codec    codec
 	rowGroup int64
-	scratch  sync.Pool // *scratch
+	scratch  sync.Pool    // *scratch
+	busy     atomic.Int32 // goroutines that have one
+	parallel int32
 }
 
 // NewFormat plans files with the columns of schema: the Arrow types that
 // schemas.Type.Arrow makes, with field ids in their metadata where there are ids.
 func NewFormat(schema *arrow.Schema, opts Options) (*Format, error) {
-	f := &Format{schema: schema, rowGroup: opts.RowGroupBytes}
+	f := &Format{schema: schema, rowGroup: opts.RowGroupBytes, parallel: int32(opts.Parallel)}
 	if f.rowGroup <= 0 {
 		f.rowGroup = DefaultRowGroupBytes
 	}
@@ -101,6 +105,24 @@ type scratch struct {
 }
 
 func (f *Format) borrow() *scratch {
+	f.busy.Add(1)
+	return f.idleScratch()
+}
+
+// borrowSpare is borrow where fewer goroutines work than may; nil: none is spare.
+func (f *Format) borrowSpare() *scratch {
+	for {
+		n := f.busy.Load()
+		if n >= f.parallel {
+			return nil
+		}
+		if f.busy.CompareAndSwap(n, n+1) {
+			return f.idleScratch()
+		}
+	}
+}
+
+func (f *Format) idleScratch() *scratch {
 	s, ok := f.scratch.Get().(*scratch)
 	if !ok {
 		s = &scratch{codec: f.codec, out: bufio.NewWriterSize(nil, 128<<10)}
@@ -116,4 +138,5 @@ func (f *Format) giveBack(s *scratch) {
 		s.raw, s.other, s.packed, s.numbers.frame = nil, nil, nil, nil
 	}
 	f.scratch.Put(s)
+	f.busy.Add(-1)
 }

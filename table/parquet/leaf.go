@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"slices"
+	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/parquet-go/parquet-go/encoding/rle"
@@ -66,6 +67,11 @@ type leaf struct {
 	encodings []format.Encoding
 	held      int64 // bytes of the pages
 
+	// what the chunk begins with, once it is complete
+	entries      []byte // the dictionary page; nil: none
+	entriesPlain int    // its bytes, not compressed
+
+	took    time.Duration // to encode a page, when it was last looked at
 	choice  choice
 	metrics ColumnMetrics
 	bounds  bounds // of the file
@@ -243,6 +249,15 @@ func seal(h pageHeader, body []byte, compress func(*scratch, []byte) ([]byte, er
 	data = make([]byte, 0, s.header.Len()+len(packed))
 	data = append(append(data, s.header.Bytes()...), packed...)
 	return data, s.header.Len() + len(body), nil
+}
+
+// endChunk encodes the last page and the dictionary.
+func (l *leaf) endChunk(c codec, s *scratch) (err error) {
+	if err := l.endPage(c, s, true); err != nil {
+		return err
+	}
+	l.entries, l.entriesPlain, err = l.dictionaryPage(c, s)
+	return err
 }
 
 // dictionaryPage is the page that the chunk begins with, nil where none refers to it.

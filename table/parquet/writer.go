@@ -19,6 +19,7 @@ type Writer struct {
 	out     io.Writer
 	offset  int64 // bytes written to out
 	leaves  []*leaf
+	full    []*leaf       // whose pages are to be encoded now
 	checked *arrow.Schema // the last schema that was found to fit
 	rows    int64         // of the complete row groups
 	open    int64         // rows of the one being filled
@@ -151,13 +152,14 @@ func (w *Writer) check(batch arrow.RecordBatch) error {
 }
 
 func (w *Writer) appendChunk(batch arrow.RecordBatch, at span, s *scratch) error {
+	w.full = w.full[:0]
 	s.walker.put = func(n *node, arr arrow.Array, lv levels) error {
 		l := w.leaves[n.leaf]
 		before := l.pageBytes()
 		l.add(arr, lv, at.n)
 		w.raw += int64(l.pageBytes() - before)
 		if l.rows >= pageRows || l.pageBytes() >= pageBytes {
-			return l.endPage(w.format.codec, s, false)
+			w.full = append(w.full, l)
 		}
 		return nil
 	}
@@ -170,8 +172,11 @@ func (w *Writer) appendChunk(batch arrow.RecordBatch, at span, s *scratch) error
 	}
 	s.walker.put = nil
 	w.open += int64(at.n)
-	return nil
+	return w.share(s, w.full, w.endPage)
 }
+
+// endPage encodes the page that a leaf is filling.
+func (w *Writer) endPage(l *leaf, s *scratch) error { return l.endPage(w.format.codec, s, false) }
 
 func (w *Writer) count() {
 	w.held = 0
@@ -207,11 +212,11 @@ func (w *Writer) EndPages() error {
 	}
 	s := w.format.borrow()
 	defer w.format.giveBack(s)
+	if err := w.share(s, slices.Clone(w.leaves), w.endPage); err != nil {
+		w.err = err
+		return err
+	}
 	for _, l := range w.leaves {
-		if err := l.endPage(w.format.codec, s, false); err != nil {
-			w.err = err
-			return err
-		}
 		l.release()
 	}
 	w.count()
@@ -240,6 +245,10 @@ func (w *Writer) flush(s *scratch) (err error) {
 	s.out.Reset(w.out)
 	defer s.out.Reset(nil)
 	if err := w.begin(s); err != nil {
+		return err
+	}
+	end := func(l *leaf, s *scratch) error { return l.endChunk(w.format.codec, s) }
+	if err := w.share(s, slices.Clone(w.leaves), end); err != nil {
 		return err
 	}
 	g := rowGroup{NumRows: w.open, FileOffset: w.offset, Ordinal: int16(min(len(w.groups), 1<<15-1))}
@@ -278,22 +287,15 @@ func (w *Writer) write(s *scratch, p []byte) error {
 	return nil
 }
 
-// writeChunk ends a leaf's column chunk and writes its pages.
+// writeChunk writes the pages of a leaf's column chunk, which is complete.
 func (w *Writer) writeChunk(l *leaf, s *scratch) (columnChunk, error) {
-	if err := l.endPage(w.format.codec, s, true); err != nil {
-		return columnChunk{}, err
-	}
 	m := columnMetaData{Type: l.physical, Codec: w.format.codec.id, PathInSchema: l.path}
 	start := w.offset
-	dictionary, plain, err := l.dictionaryPage(w.format.codec, s)
-	if err != nil {
-		return columnChunk{}, err
-	}
-	if dictionary != nil {
+	if l.entries != nil {
 		m.DictionaryPageOffset = w.offset
-		m.TotalUncompressedSize = int64(plain)
+		m.TotalUncompressedSize = int64(l.entriesPlain)
 		m.EncodingStats = append(m.EncodingStats, format.PageEncodingStats{PageType: format.DictionaryPage, Encoding: format.Plain, Count: 1})
-		if err := w.write(s, dictionary); err != nil {
+		if err := w.write(s, l.entries); err != nil {
 			return columnChunk{}, err
 		}
 	}
@@ -325,7 +327,7 @@ func (w *Writer) writeChunk(l *leaf, s *scratch) (columnChunk, error) {
 		m.EncodingStats = append(m.EncodingStats, format.PageEncodingStats{PageType: format.DataPage, Encoding: e, Count: counts[i]})
 	}
 	m.Encodings = append(thrift.Slice[format.Encoding]{format.RLE}, l.encodings...)
-	if dictionary != nil && !slices.Contains(l.encodings, format.Plain) {
+	if l.entries != nil && !slices.Contains(l.encodings, format.Plain) {
 		m.Encodings = append(m.Encodings, format.Plain)
 	}
 	out.MetaData = m
@@ -334,7 +336,7 @@ func (w *Writer) writeChunk(l *leaf, s *scratch) (columnChunk, error) {
 	l.metrics.Size += m.TotalCompressedSize
 	l.metrics.Values += m.NumValues
 	l.metrics.Nulls += nulls
-	l.pages, l.encodings, l.held = nil, nil, 0
+	l.pages, l.encodings, l.entries, l.held = nil, nil, nil, 0
 	l.release()
 	l.values.endChunk()
 	return out, nil

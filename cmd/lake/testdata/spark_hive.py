@@ -1,7 +1,7 @@
-"""What Spark SQL answers over the tables of a Hive Metastore: a JSON list of
-rows for each statement.
+"""What Spark SQL answers over the tables of a Hive Metastore: for each line of
+the input, which is a statement, a JSON list of rows.
 
-usage: spark_hive.py METASTORE JARS STATEMENT...
+usage: spark_hive.py METASTORE JARS
 """
 import json
 import os
@@ -10,7 +10,7 @@ import sys
 os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
 from pyspark.sql import SparkSession
 
-metastore, jars, *statements = sys.argv[1:]
+metastore, jars = sys.argv[1:]
 spark = (
     SparkSession.builder.master("local[2]")
     .config("spark.driver.memory", "1g")
@@ -24,10 +24,11 @@ spark = (
     .config("spark.sql.catalog.hv", "org.apache.iceberg.spark.SparkCatalog")
     .config("spark.sql.catalog.hv.type", "hive")
     .config("spark.sql.catalog.hv.uri", metastore)
+    .config("spark.sql.catalog.hv.cache-enabled", "false")  # others commit in between
     .config("spark.sql.catalogImplementation", "in-memory")
     .getOrCreate()
 )
 spark.sparkContext.setLogLevel("ERROR")
-for statement in statements:
+for statement in sys.stdin:
     print("ROWS", json.dumps([list(row) for row in spark.sql(statement).collect()], default=str), flush=True)
 spark.stop()

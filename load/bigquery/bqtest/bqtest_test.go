@@ -35,7 +35,7 @@ func newClient(t *testing.T, o Options) *client {
 	var err error
 	c.Server, err = New(o)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, c.Server.Close()) })
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	c.api, err = bq.NewService(t.Context(), option.WithEndpoint(c.Endpoint()), option.WithHTTPClient(&http.Client{Transport: transport}))

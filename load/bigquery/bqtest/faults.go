@@ -3,6 +3,7 @@
 package bqtest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -65,14 +66,14 @@ func (s *Server) faultOf(call string) *Fault {
 
 var errCut = errors.New("the connection is cut")
 
-func (f *Fault) happen(r *http.Request, stop <-chan struct{}) error {
+func (f *Fault) happen(r *http.Request, server context.Context) error {
 	switch {
 	case f.Cut:
 		return errCut
 	case f.Hang:
 		select {
 		case <-r.Context().Done():
-		case <-stop:
+		case <-server.Done():
 		}
 		return errCut
 	}

@@ -46,7 +46,7 @@ func (s *Server) acceptLoad(l *bq.JobConfigurationLoad) error {
 		return invalid("Invalid value for writeDisposition: %s", l.WriteDisposition)
 	}
 	_, _, decorated := strings.Cut(l.DestinationTable.TableId, "$")
-	if len(l.SchemaUpdateOptions) > 0 && l.WriteDisposition != "WRITE_APPEND" && !(l.WriteDisposition == "WRITE_TRUNCATE" && decorated) {
+	if len(l.SchemaUpdateOptions) > 0 && l.WriteDisposition != "WRITE_APPEND" && (l.WriteDisposition != "WRITE_TRUNCATE" || !decorated) {
 		return invalid("Schema update options should only be specified with WRITE_APPEND disposition, or with WRITE_TRUNCATE disposition on a table partition.")
 	}
 	if l.Schema != nil {
@@ -103,7 +103,7 @@ func (s *Server) load(l *bq.JobConfigurationLoad) (_ *bq.JobStatistics3, err err
 		defer func() {
 			if err != nil {
 				delete(d.tables, id)
-				_, dropped := s.db.Exec("DROP TABLE " + t.sql())
+				_, dropped := s.db.ExecContext(s.ctx, "DROP TABLE "+t.sql())
 				err = errors.Join(err, dropped)
 			}
 		}()
@@ -119,22 +119,22 @@ func (s *Server) load(l *bq.JobConfigurationLoad) (_ *bq.JobStatistics3, err err
 	switch {
 	case made:
 	case l.WriteDisposition == "WRITE_TRUNCATE" && !decorated: // the table gets the job's schema
-		if _, err := s.db.Exec("CREATE OR REPLACE TABLE " + quote("main", "bqtest_before") + " AS FROM " + t.sql()); err != nil {
+		if _, err := s.db.ExecContext(s.ctx, "CREATE OR REPLACE TABLE "+quote("main", "bqtest_before")+" AS FROM "+t.sql()); err != nil {
 			return nil, err
 		}
 		defer func() {
 			if err != nil {
-				_, back := s.db.Exec("CREATE OR REPLACE TABLE " + t.sql() + " AS FROM " + quote("main", "bqtest_before"))
+				_, back := s.db.ExecContext(s.ctx, "CREATE OR REPLACE TABLE "+t.sql()+" AS FROM "+quote("main", "bqtest_before"))
 				err = errors.Join(err, back)
 			}
-			_, dropped := s.db.Exec("DROP TABLE " + quote("main", "bqtest_before"))
+			_, dropped := s.db.ExecContext(s.ctx, "DROP TABLE "+quote("main", "bqtest_before"))
 			err = errors.Join(err, dropped)
 		}()
 		columns := make([]string, len(in.schema))
 		for i, f := range in.schema {
 			columns[i] = quote(f.Name) + " " + duckType(f)
 		}
-		if _, err := s.db.Exec(fmt.Sprintf("CREATE OR REPLACE TABLE %s (%s)", t.sql(), strings.Join(columns, ", "))); err != nil {
+		if _, err := s.db.ExecContext(s.ctx, fmt.Sprintf("CREATE OR REPLACE TABLE %s (%s)", t.sql(), strings.Join(columns, ", "))); err != nil {
 			return nil, err
 		}
 		t.meta.Schema.Fields = in.schema
@@ -194,7 +194,7 @@ func (s *Server) loadSchema(t *table, l *bq.JobConfigurationLoad, in *input, all
 
 // fill writes the rows in one transaction.
 func (s *Server) fill(t *table, in *input, date string, truncate, empty bool) (rows int64, err error) {
-	tx, err := s.db.Begin()
+	tx, err := s.db.BeginTx(s.ctx, nil)
 	if err != nil {
 		return 0, err
 	}
@@ -207,7 +207,7 @@ func (s *Server) fill(t *table, in *input, date string, truncate, empty bool) (r
 	}()
 	if empty {
 		var n int64
-		if err := tx.QueryRow("SELECT count(*) FROM " + t.sql()).Scan(&n); err != nil {
+		if err := tx.QueryRowContext(s.ctx, "SELECT count(*) FROM "+t.sql()).Scan(&n); err != nil {
 			return 0, err
 		}
 		if n > 0 {
@@ -218,11 +218,11 @@ func (s *Server) fill(t *table, in *input, date string, truncate, empty bool) (r
 	if date != "" {
 		where = fmt.Sprintf(" WHERE %s = DATE '%s'", quote(t.day()), date)
 	}
-	if _, err := tx.Exec("CREATE OR REPLACE TEMP TABLE bqtest_rows AS FROM " + t.sql() + " LIMIT 0"); err != nil {
+	if _, err := tx.ExecContext(s.ctx, "CREATE OR REPLACE TEMP TABLE bqtest_rows AS FROM "+t.sql()+" LIMIT 0"); err != nil {
 		return 0, err
 	}
 	for _, statement := range in.inserts {
-		if _, err := tx.Exec("INSERT INTO bqtest_rows BY NAME " + statement.sql); err != nil {
+		if _, err := tx.ExecContext(s.ctx, "INSERT INTO bqtest_rows BY NAME "+statement.sql); err != nil {
 			return 0, failure(http.StatusBadRequest, "invalid", statement.uri, "Error while reading data, error message: %v File: %s", err, statement.uri)
 		}
 	}
@@ -231,7 +231,7 @@ func (s *Server) fill(t *table, in *input, date string, truncate, empty bool) (r
 			continue
 		}
 		var missing int64
-		if err := tx.QueryRow("SELECT count(*) FROM bqtest_rows WHERE " + quote(f.Name) + " IS NULL").Scan(&missing); err != nil {
+		if err := tx.QueryRowContext(s.ctx, "SELECT count(*) FROM bqtest_rows WHERE "+quote(f.Name)+" IS NULL").Scan(&missing); err != nil {
 			return 0, err
 		}
 		if missing > 0 {
@@ -240,7 +240,7 @@ func (s *Server) fill(t *table, in *input, date string, truncate, empty bool) (r
 	}
 	if date != "" {
 		var others int64
-		if err := tx.QueryRow(fmt.Sprintf("SELECT count(*) FROM bqtest_rows WHERE %s IS DISTINCT FROM DATE '%s'", quote(t.day()), date)).Scan(&others); err != nil {
+		if err := tx.QueryRowContext(s.ctx, fmt.Sprintf("SELECT count(*) FROM bqtest_rows WHERE %s IS DISTINCT FROM DATE '%s'", quote(t.day()), date)).Scan(&others); err != nil {
 			return 0, err
 		}
 		if others > 0 {
@@ -248,18 +248,18 @@ func (s *Server) fill(t *table, in *input, date string, truncate, empty bool) (r
 		}
 	}
 	if truncate {
-		if _, err := tx.Exec("DELETE FROM " + t.sql() + where); err != nil {
+		if _, err := tx.ExecContext(s.ctx, "DELETE FROM "+t.sql()+where); err != nil {
 			return 0, err
 		}
 	}
-	result, err := tx.Exec("INSERT INTO " + t.sql() + " BY NAME FROM bqtest_rows")
+	result, err := tx.ExecContext(s.ctx, "INSERT INTO "+t.sql()+" BY NAME FROM bqtest_rows")
 	if err != nil {
 		return 0, err
 	}
 	if rows, err = result.RowsAffected(); err != nil {
 		return 0, err
 	}
-	if _, err := tx.Exec("DROP TABLE bqtest_rows"); err != nil {
+	if _, err := tx.ExecContext(s.ctx, "DROP TABLE bqtest_rows"); err != nil {
 		return 0, err
 	}
 	return rows, tx.Commit()
@@ -293,7 +293,7 @@ func (s *Server) days(t *table) (map[string]int64, error) {
 	if t.day() != "" {
 		expr = "COALESCE(strftime(" + quote(t.day()) + ", '%Y%m%d'), '__NULL__')"
 	}
-	rows, err := s.db.Query("SELECT " + expr + ", count(*) FROM " + t.sql() + " GROUP BY 1")
+	rows, err := s.db.QueryContext(s.ctx, "SELECT "+expr+", count(*) FROM "+t.sql()+" GROUP BY 1")
 	if err != nil {
 		return nil, err
 	}

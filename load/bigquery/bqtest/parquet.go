@@ -22,7 +22,7 @@ type element struct {
 }
 
 func (s *Server) parquetSchema(o object) (*element, error) {
-	rows, err := s.db.Query("SELECT name, type, repetition_type, COALESCE(num_children, 0), converted_type, COALESCE(scale, 0), COALESCE(precision, 0), logical_type FROM parquet_schema(" + literal(o.path) + ")")
+	rows, err := s.db.QueryContext(s.ctx, "SELECT name, type, repetition_type, COALESCE(num_children, 0), converted_type, COALESCE(scale, 0), COALESCE(precision, 0), logical_type FROM parquet_schema("+literal(o.path)+")")
 	if err != nil {
 		return nil, failure(http.StatusBadRequest, "invalid", o.uri, "Error while reading data, error message: Failed to read the Parquet file %s: %v File: %s", o.uri, err, o.uri)
 	}

@@ -109,7 +109,7 @@ func (s *Server) query(q *bq.JobConfigurationQuery) (*answer, error) {
 	if err := w.until(func(token) bool { return false }); err != nil {
 		return nil, err
 	}
-	rows, err := s.db.Query(w.out.String())
+	rows, err := s.db.QueryContext(s.ctx, w.out.String())
 	if err != nil {
 		return nil, invalidQuery("%v", err)
 	}
@@ -126,7 +126,7 @@ func (s *Server) truncate(w *rewriter) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.db.Exec("DELETE FROM " + name); err != nil {
+	if _, err := s.db.ExecContext(s.ctx, "DELETE FROM "+name); err != nil {
 		return nil, err
 	}
 	t := s.datasets[path[len(path)-2]].tables[path[len(path)-1]]

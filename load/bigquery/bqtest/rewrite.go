@@ -230,11 +230,10 @@ func (w *rewriter) extract() error {
 	if err != nil {
 		return err
 	}
-	zone := "'UTC'"
-	zoned := w.peek(0).is("AT")
-	if zoned {
+	if w.peek(0).is("AT") {
 		w.at += 3 // AT TIME ZONE
-		if zone, err = w.inner(closing); err != nil {
+		zone, err := w.inner(closing)
+		if err != nil {
 			return err
 		}
 		x = "timezone(" + zone + ", " + x + ")"

@@ -111,7 +111,7 @@ func (c schemaChange) compare(table string, old, fresh []*field, below string) (
 		if n.Type != f.Type {
 			return nil, invalid("Provided Schema does not match Table %s. Field %s has changed type from %s to %s", table, name, f.Type, n.Type)
 		}
-		if n.Mode != f.Mode && !(c.relax && f.Mode == "REQUIRED" && n.Mode == "NULLABLE") {
+		if relaxed := c.relax && f.Mode == "REQUIRED" && n.Mode == "NULLABLE"; n.Mode != f.Mode && !relaxed {
 			return nil, invalid("Provided Schema does not match Table %s. Field %s has changed mode from %s to %s", table, name, f.Mode, n.Mode)
 		}
 		if n.Precision != f.Precision || n.Scale != f.Scale {
@@ -156,7 +156,7 @@ func (s *Server) changeSchema(t *table, fresh []*field, allowed schemaChange) er
 		default:
 			continue
 		}
-		if _, err := s.db.Exec(statement); err != nil {
+		if _, err := s.db.ExecContext(s.ctx, statement); err != nil {
 			return err
 		}
 	}

@@ -41,7 +41,8 @@ type Server struct {
 	opts Options
 	http *httptest.Server
 	db   *sql.DB
-	stop chan struct{} // closed by Close: replies that hang end
+	ctx  context.Context // ends with Close, and with it replies that hang
+	end  context.CancelFunc
 
 	mu       sync.Mutex // all below, and the database
 	now      time.Time  // of the last event: times only grow
@@ -79,9 +80,11 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start a BigQuery for tests: %w", err)
 	}
-	s := &Server{opts: o, db: sql.OpenDB(connector), stop: make(chan struct{}), datasets: map[string]*dataset{}, jobs: map[string]*job{}, calls: map[string]int{}}
+	s := &Server{opts: o, db: sql.OpenDB(connector), datasets: map[string]*dataset{}, jobs: map[string]*job{}, calls: map[string]int{}}
+	s.ctx, s.end = context.WithCancel(context.Background())
 	s.db.SetMaxOpenConns(1) // one database in memory, one transaction at a time
-	if err := s.db.Ping(); err != nil {
+	if err := s.db.PingContext(s.ctx); err != nil {
+		s.end()
 		return nil, errors.Join(fmt.Errorf("start a BigQuery for tests: %w", err), s.db.Close())
 	}
 	s.http = httptest.NewServer(s.handler())
@@ -90,7 +93,7 @@ func New(o Options) (*Server, error) {
 
 // Close stops it.
 func (s *Server) Close() error {
-	close(s.stop)
+	s.end()
 	s.http.CloseClientConnections()
 	s.http.Close()
 	return s.db.Close()
@@ -114,7 +117,7 @@ func (s *Server) Calls(call string) int {
 func (s *Server) Exec(statement string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, err := s.db.Exec(statement)
+	_, err := s.db.ExecContext(s.ctx, statement)
 	return err
 }
 
@@ -122,7 +125,7 @@ func (s *Server) Exec(statement string) error {
 func (s *Server) Texts(query string) ([][]string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	rows, err := s.db.Query(query)
+	rows, err := s.db.QueryContext(s.ctx, query)
 	if err != nil {
 		return nil, err
 	}
@@ -200,7 +203,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, call string, do 
 	case s.opts.Token != "" && r.Header.Get("Authorization") != "Bearer "+s.opts.Token:
 		err = unauthorized()
 	case fault != nil && !fault.Lost:
-		err = fault.happen(r, s.stop)
+		err = fault.happen(r, s.ctx)
 	case r.PathValue("project") != s.opts.Project:
 		err = failure(http.StatusForbidden, "accessDenied", "", "Access Denied: Project %s: User does not have permission in project %s.", r.PathValue("project"), r.PathValue("project"))
 	default:

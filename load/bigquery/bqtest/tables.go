@@ -77,7 +77,7 @@ func (s *Server) insertDataset(r *http.Request) (any, error) {
 	if d.location == "" {
 		d.location = s.opts.Location
 	}
-	if _, err := s.db.Exec("CREATE SCHEMA " + quote(id)); err != nil {
+	if _, err := s.db.ExecContext(s.ctx, "CREATE SCHEMA "+quote(id)); err != nil {
 		return nil, err
 	}
 	s.datasets[id] = d
@@ -142,7 +142,7 @@ func (s *Server) makeTable(d *dataset, in *bq.Table) (*table, error) {
 		columns[i] = quote(f.Name) + " " + duckType(f)
 	}
 	t := &table{dataset: d, id: id, meta: in, written: map[string]time.Time{}}
-	if _, err := s.db.Exec(fmt.Sprintf("CREATE TABLE %s (%s)", t.sql(), strings.Join(columns, ", "))); err != nil {
+	if _, err := s.db.ExecContext(s.ctx, fmt.Sprintf("CREATE TABLE %s (%s)", t.sql(), strings.Join(columns, ", "))); err != nil {
 		return nil, err
 	}
 	t.made = s.tick()
@@ -210,7 +210,7 @@ func (s *Server) describe(t *table) (*bq.Table, error) {
 	out.CreationTime, out.LastModifiedTime = t.made.UnixMilli(), uint64(t.modified.UnixMilli())
 	out.Etag = fmt.Sprintf("%x", t.modified.UnixMicro())
 	var rows uint64
-	if err := s.db.QueryRow("SELECT count(*) FROM " + t.sql()).Scan(&rows); err != nil {
+	if err := s.db.QueryRowContext(s.ctx, "SELECT count(*) FROM "+t.sql()).Scan(&rows); err != nil {
 		return nil, err
 	}
 	out.NumRows = rows
@@ -266,7 +266,7 @@ func (s *Server) deleteTable(r *http.Request) (any, error) {
 	}
 	if !decorated {
 		delete(d.tables, id)
-		_, err := s.db.Exec("DROP TABLE " + t.sql())
+		_, err := s.db.ExecContext(s.ctx, "DROP TABLE "+t.sql())
 		return nil, err
 	}
 	date, err := t.partition(decorator)
@@ -276,7 +276,7 @@ func (s *Server) deleteTable(r *http.Request) (any, error) {
 	if _, ok := t.written[decorator]; !ok {
 		return nil, notFound("Table %s:%s.%s$%s", s.opts.Project, d.id, id, decorator)
 	}
-	if _, err := s.db.Exec(fmt.Sprintf("DELETE FROM %s WHERE %s = DATE '%s'", t.sql(), quote(t.day()), date)); err != nil {
+	if _, err := s.db.ExecContext(s.ctx, fmt.Sprintf("DELETE FROM %s WHERE %s = DATE '%s'", t.sql(), quote(t.day()), date)); err != nil {
 		return nil, err
 	}
 	delete(t.written, decorator)
@@ -309,7 +309,7 @@ func (s *Server) DropTable(dataset, id string) error {
 		return err
 	}
 	delete(d.tables, id)
-	_, err = s.db.Exec("DROP TABLE " + t.sql())
+	_, err = s.db.ExecContext(s.ctx, "DROP TABLE "+t.sql())
 	return err
 }
 
@@ -323,7 +323,7 @@ func (s *Server) DropColumn(dataset, id, column string) error {
 	}
 	t.meta.Schema.Fields = slices.DeleteFunc(t.meta.Schema.Fields, func(f *bq.TableFieldSchema) bool { return f.Name == column })
 	t.modified = s.tick()
-	_, err = s.db.Exec("ALTER TABLE " + t.sql() + " DROP COLUMN " + quote(column))
+	_, err = s.db.ExecContext(s.ctx, "ALTER TABLE "+t.sql()+" DROP COLUMN "+quote(column))
 	return err
 }
 
@@ -336,7 +336,7 @@ func (s *Server) Write(dataset, id, date, statement string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.db.Exec(statement); err != nil {
+	if _, err := s.db.ExecContext(s.ctx, statement); err != nil {
 		return err
 	}
 	t.modified = s.tick()
