@@ -36,7 +36,10 @@ const bigQueryDataset = "agree"
 func startBigQuery(t testing.TB) *bigQuery {
 	t.Helper()
 	b := &bigQuery{server: servicetest.BigQuery(t, services.Options{}), client: http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}}
-	require.NoError(t, b.server.MakeDataset(t.Context(), bigQueryDataset))
+	var made json.RawMessage
+	require.NoError(t, b.post(t.Context(), "datasets", map[string]any{
+		"datasetReference": map[string]string{"projectId": b.server.Project(), "datasetId": bigQueryDataset},
+	}, &made))
 	require.NoError(t, os.Mkdir(filepath.Join(b.server.Buckets(), bigQueryDataset), 0o755))
 	return b
 }
