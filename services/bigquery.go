@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -123,24 +122,3 @@ func (b *BigQuery) Project() string { return bigQueryProject }
 
 // Buckets is a folder of buckets, each a folder whose files are its objects.
 func (b *BigQuery) Buckets() string { return filepath.Join(b.home.dir, "buckets") }
-
-// MakeDataset makes a dataset.
-func (b *BigQuery) MakeDataset(ctx context.Context, name string) error {
-	body := strings.NewReader(fmt.Sprintf(`{"datasetReference": {"projectId": %q, "datasetId": %q}}`, bigQueryProject, name))
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, b.Endpoint()+"projects/"+bigQueryProject+"/datasets", body)
-	if err != nil {
-		return err
-	}
-	request.Header.Set("Content-Type", "application/json")
-	reply, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(request)
-	if err != nil {
-		return fmt.Errorf("make dataset %s: %w", name, err)
-	}
-	if err := reply.Body.Close(); err != nil {
-		return err
-	}
-	if reply.StatusCode != http.StatusOK {
-		return fmt.Errorf("make dataset %s: %s", name, reply.Status)
-	}
-	return nil
-}
