@@ -295,6 +295,8 @@ func (d *demo) next() {
 		{"lake tables history " + job, "see each commit"},
 		{"lake dlq show " + job, "see the three broken records"},
 		{"lake rules run " + job + " possible_broker", "answer a rule over the table"},
+		{"lake rules verify " + job, "have DuckDB answer the rules, too, and compare"},
+		{"lake audit " + job, "compare source, table and warehouse"},
 		{"lake rules sql " + job + " --dialect bigquery", "take the rules elsewhere"},
 		{"lake test " + job, "run the rules' own tests"},
 		{"lake ingest --follow " + job, "go on; drop files into " + filepath.Join(d.dir, "data", "nobroker")},
