@@ -236,10 +236,9 @@ func (c *sqlCatalog) CommitTable(ctx context.Context, ident icebergtable.Identif
 // nextLocation is where the next version of the metadata goes; false where its name
 // or its form are not those that lake's own tables have.
 func nextLocation(metadata icebergtable.Metadata, before string) (string, bool, error) {
-	number, _, _ := strings.Cut(path.Base(before), "-")
-	version, err := strconv.Atoi(number)
+	version, ok := versionOf(before)
 	props := metadata.Properties()
-	if err != nil || props.Get(icebergtable.MetadataCompressionKey, icebergtable.MetadataCompressionDefault) != icebergtable.MetadataCompressionCodecNone {
+	if !ok || props.Get(icebergtable.MetadataCompressionKey, icebergtable.MetadataCompressionDefault) != icebergtable.MetadataCompressionCodecNone {
 		return "", false, nil
 	}
 	provider, err := icebergtable.LoadLocationProvider(metadata.Location(), props)
@@ -248,6 +247,13 @@ func nextLocation(metadata icebergtable.Metadata, before string) (string, bool, 
 	}
 	location, err := provider.NewTableMetadataFileLocation(version + 1)
 	return location, true, err
+}
+
+// versionOf is the number that the metadata's name begins with; false where it has none.
+func versionOf(location string) (int, bool) {
+	number, _, _ := strings.Cut(path.Base(location), "-")
+	version, err := strconv.Atoi(number)
+	return version, err == nil
 }
 
 func writeMetadata(files icebergio.WriteFileIO, location string, metadata icebergtable.Metadata) error {
