@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -30,6 +31,12 @@ type slow struct {
 func (s *slow) Whole(_ context.Context, data []byte) error {
 	s.whole = bytes.Clone(data)
 	return s.failEnd
+}
+
+func (s *slow) underWay() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.under
 }
 
 func (s *slow) Part(ctx context.Context, number int, data []byte) error {
@@ -116,6 +123,7 @@ func TestUploadWaits(t *testing.T) {
 	w := NewUpload(t.Context(), "x", s, UploadOptions{PartBytes: partBytes(1000), Parallel: 2})
 	_, err := w.Write(make([]byte, 3000)) // two under way, one in the buffer
 	require.NoError(t, err)
+	require.Eventually(t, func() bool { return s.underWay() == 2 }, 10*time.Second, time.Millisecond)
 	written := make(chan error)
 	go func() {
 		_, err := w.Write(make([]byte, 1))

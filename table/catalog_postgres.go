@@ -98,7 +98,7 @@ func openPostgres(ctx context.Context, text string, props iceberg.Properties) (*
 		place := fmt.Sprintf("%s:%d/%s", cfg.Host, cfg.Port, cfg.Database)
 		return nil, nil, errors.Join(fmt.Errorf("open the catalog in PostgreSQL, %s: %w", place, err), db.Close())
 	}
-	return db, newSQLCatalog(ice, db, dollar), nil
+	return db, newSQLCatalog(ice, db, props, dollar), nil
 }
 
 func postgresCatalog(ctx context.Context, db *sql.DB, props iceberg.Properties) (icebergCatalog, error) {

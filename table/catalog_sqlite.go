@@ -37,7 +37,7 @@ func openSQLite(ctx context.Context, file string, props iceberg.Properties) (*sq
 	if err != nil {
 		return nil, nil, errors.Join(err, db.Close())
 	}
-	return db, newSQLCatalog(ice, db, questionMark), nil
+	return db, newSQLCatalog(ice, db, props, questionMark), nil
 }
 
 // whileBusy tries again while other processes make the same database. SQLite

@@ -13,6 +13,7 @@ import (
 
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/catalog"
+	icebergsql "github.com/apache/iceberg-go/catalog/sql"
 	icebergio "github.com/apache/iceberg-go/io"
 	icebergtable "github.com/apache/iceberg-go/table"
 )
@@ -93,9 +94,11 @@ func detach(updates []icebergtable.Update) ([]icebergtable.Update, error) {
 // written is used again where the database still names it.
 type sqlCatalog struct {
 	leanCatalog
-	db   *sql.DB
-	find string // the metadata's location by catalog, namespace and name
-	swap string // it for another: new, old, catalog, namespace, name, old
+	db        *sql.DB
+	props     iceberg.Properties // for opening files
+	parameter func(n int) string
+	find      string // the metadata's location by catalog, namespace and name
+	swap      string // it for another: new, old, catalog, namespace, name, old
 
 	mu    sync.Mutex
 	heads map[string]head // by name: one version of each table that was used
@@ -110,7 +113,7 @@ type head struct {
 
 // newSQLCatalog wraps iceberg-go's catalog in db; parameter is how the database
 // writes the n-th one, from 1.
-func newSQLCatalog(ice icebergCatalog, db *sql.DB, parameter func(n int) string) *sqlCatalog {
+func newSQLCatalog(ice icebergCatalog, db *sql.DB, props iceberg.Properties, parameter func(n int) string) *sqlCatalog {
 	fill := func(text string) string {
 		for n := 1; strings.Contains(text, "@"); n++ {
 			text = strings.Replace(text, "@", parameter(n), 1)
@@ -119,7 +122,7 @@ func newSQLCatalog(ice icebergCatalog, db *sql.DB, parameter func(n int) string)
 	}
 	const key = " WHERE catalog_name = @ AND table_namespace = @ AND table_name = @"
 	return &sqlCatalog{
-		leanCatalog: leanCatalog{ice}, db: db, heads: map[string]head{},
+		leanCatalog: leanCatalog{ice}, db: db, props: props, parameter: parameter, heads: map[string]head{},
 		find: fill("SELECT metadata_location FROM iceberg_tables" + key),
 		swap: fill("UPDATE iceberg_tables SET metadata_location = @, previous_metadata_location = @" + key + " AND metadata_location = @"),
 	}
@@ -139,13 +142,8 @@ func (c *sqlCatalog) current(ctx context.Context, ident icebergtable.Identifier)
 	if !ok {
 		return head{}, false, nil
 	}
-	var location sql.NullString
-	namespace := strings.Join(catalog.NamespaceFromIdent(ident), ".")
-	err := c.db.QueryRowContext(ctx, c.find, catalogName, namespace, catalog.TableNameFromIdent(ident)).Scan(&location)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return head{}, false, fmt.Errorf("look for the table: %w", err)
-	}
-	return known, err == nil && location.String == known.location, nil
+	location, err := c.location(ctx, ident)
+	return known, err == nil && location == known.location, err
 }
 
 func (c *sqlCatalog) keep(ident icebergtable.Identifier, h head) {
@@ -176,12 +174,104 @@ func (c *sqlCatalog) LoadTable(ctx context.Context, ident icebergtable.Identifie
 	return icebergtable.New(ident, h.metadata, h.location, open, c), nil
 }
 
-// CreateTable implements catalog.Catalog.
+// CreateTable implements catalog.Catalog. Iceberg-go's removes the metadata where the
+// insert fails, also where that took place and only its reply was lost: nobody
+// could read the table any more. Here the row decides; metadata that no row names is
+// left to nobody's harm.
 func (c *sqlCatalog) CreateTable(ctx context.Context, ident icebergtable.Identifier, schema *iceberg.Schema, opts ...catalog.CreateTableOpt) (*icebergtable.Table, error) {
-	if _, err := c.icebergCatalog.CreateTable(ctx, ident, schema, opts...); err != nil {
+	var cfg catalog.CreateTableCfg
+	for _, opt := range opts {
+		opt(&cfg)
+	}
+	if compressed(cfg.Properties) {
+		if _, err := c.icebergCatalog.CreateTable(ctx, ident, schema, opts...); err != nil {
+			return nil, err
+		}
+		return c.LoadTable(ctx, ident)
+	}
+	metadata, err := icebergtable.NewMetadata(schema, cfg.PartitionSpec, cfg.SortOrder, cfg.Location, cfg.Properties)
+	if err != nil {
 		return nil, err
 	}
+	provider, err := icebergtable.LoadLocationProvider(cfg.Location, cfg.Properties)
+	if err != nil {
+		return nil, err
+	}
+	location, err := provider.NewTableMetadataFileLocation(0)
+	if err != nil {
+		return nil, err
+	}
+	files, err := icebergio.LoadFS(ctx, c.props, location)
+	if err != nil {
+		return nil, err
+	}
+	writes, ok := files.(icebergio.WriteFileIO)
+	if !ok {
+		return nil, fmt.Errorf("%s cannot be written to", cfg.Location)
+	}
+	if err := writeMetadata(writes, location, metadata); err != nil {
+		return nil, fmt.Errorf("write the metadata: %w", err)
+	}
+	if err := c.insert(ctx, ident, location); err != nil {
+		named, found := c.location(ctx, ident)
+		switch {
+		case found != nil || named == "": // it may yet be there: it is looked for later
+			return nil, err
+		case named != location:
+			return nil, fmt.Errorf("%w: %s", catalog.ErrTableAlreadyExists, strings.Join(ident, "."))
+		}
+	}
 	return c.LoadTable(ctx, ident)
+}
+
+// location is the metadata that the database names, "" where there is no such table.
+func (c *sqlCatalog) location(ctx context.Context, ident icebergtable.Identifier) (string, error) {
+	var location sql.NullString
+	namespace := strings.Join(catalog.NamespaceFromIdent(ident), ".")
+	err := c.db.QueryRowContext(ctx, c.find, catalogName, namespace, catalog.TableNameFromIdent(ident)).Scan(&location)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return "", fmt.Errorf("look for the table: %w", err)
+	}
+	return location.String, nil
+}
+
+// insert makes a table's row. A name that is taken is an error of its key.
+func (c *sqlCatalog) insert(ctx context.Context, ident icebergtable.Identifier, location string) error {
+	columns, values := "catalog_name, table_namespace, table_name, metadata_location", []any{catalogName,
+		strings.Join(catalog.NamespaceFromIdent(ident), "."), catalog.TableNameFromIdent(ident), location}
+	if probe, err := c.db.QueryContext(ctx, "SELECT iceberg_type FROM iceberg_tables WHERE 1 = 0"); err == nil { // an older layout has none
+		err = errors.Join(probe.Err(), probe.Close())
+		if err != nil {
+			return err
+		}
+		columns, values = columns+", iceberg_type", append(values, icebergsql.TableType)
+	}
+	parameters := make([]string, len(values))
+	for i := range parameters {
+		parameters[i] = c.parameter(i + 1)
+	}
+	_, err := c.inTransaction(ctx, "INSERT INTO iceberg_tables ("+columns+") VALUES ("+strings.Join(parameters, ", ")+")", values...)
+	if err != nil {
+		return fmt.Errorf("name the table: %w", err)
+	}
+	return nil
+}
+
+// inTransaction changes rows and returns their number.
+func (c *sqlCatalog) inTransaction(ctx context.Context, statement string, values ...any) (int64, error) {
+	tx, err := c.db.BeginTx(ctx, nil)
+	if err != nil {
+		return 0, err
+	}
+	done, err := tx.ExecContext(ctx, statement, values...)
+	if err != nil {
+		return 0, errors.Join(err, tx.Rollback())
+	}
+	rows, err := done.RowsAffected()
+	if err != nil {
+		return 0, errors.Join(err, tx.Rollback())
+	}
+	return rows, tx.Commit()
 }
 
 // CommitTable implements icebergtable.CatalogIO: the updates become a new version
@@ -219,11 +309,8 @@ func (c *sqlCatalog) CommitTable(ctx context.Context, ident icebergtable.Identif
 		return nil, "", fmt.Errorf("write the metadata: %w", err)
 	}
 	namespace, name := strings.Join(catalog.NamespaceFromIdent(ident), "."), catalog.TableNameFromIdent(ident)
-	done, err := c.db.ExecContext(ctx, c.swap, location, h.location, catalogName, namespace, name, h.location)
-	if err != nil {
-		return nil, "", fmt.Errorf("swap the metadata: %w", err)
-	}
-	switch rows, err := done.RowsAffected(); {
+	rows, err := c.inTransaction(ctx, c.swap, location, h.location, catalogName, namespace, name, h.location)
+	switch {
 	case err != nil:
 		return nil, "", fmt.Errorf("swap the metadata: %w", err)
 	case rows == 0:
@@ -238,7 +325,7 @@ func (c *sqlCatalog) CommitTable(ctx context.Context, ident icebergtable.Identif
 func nextLocation(metadata icebergtable.Metadata, before string) (string, bool, error) {
 	version, ok := versionOf(before)
 	props := metadata.Properties()
-	if !ok || props.Get(icebergtable.MetadataCompressionKey, icebergtable.MetadataCompressionDefault) != icebergtable.MetadataCompressionCodecNone {
+	if !ok || compressed(props) {
 		return "", false, nil
 	}
 	provider, err := icebergtable.LoadLocationProvider(metadata.Location(), props)
@@ -247,6 +334,11 @@ func nextLocation(metadata icebergtable.Metadata, before string) (string, bool, 
 	}
 	location, err := provider.NewTableMetadataFileLocation(version + 1)
 	return location, true, err
+}
+
+// compressed tells metadata that is not plain JSON, which lake's own tables have.
+func compressed(props iceberg.Properties) bool {
+	return props.Get(icebergtable.MetadataCompressionKey, icebergtable.MetadataCompressionDefault) != icebergtable.MetadataCompressionCodecNone
 }
 
 // versionOf is the number that the metadata's name begins with; false where it has none.

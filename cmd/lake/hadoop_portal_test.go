@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -257,9 +258,9 @@ func TestHadoopRequests(t *testing.T) {
 		for method, n := range before {
 			each[i][method] -= n
 		}
-		for _, method := range daemon {
-			delete(each[i], method)
-		}
+		maps.DeleteFunc(each[i], func(method string, _ int) bool { // the namenode counts each once more as overall…
+			return strings.HasPrefix(method, "overall") || slices.Contains(daemon, method)
+		})
 		commits[i] = len(commitRows(t, dir))
 	}
 	require.Greater(t, commits[1], commits[0]+10)
