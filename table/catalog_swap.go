@@ -239,11 +239,7 @@ func (c *sqlCatalog) location(ctx context.Context, ident icebergtable.Identifier
 func (c *sqlCatalog) insert(ctx context.Context, ident icebergtable.Identifier, location string) error {
 	columns, values := "catalog_name, table_namespace, table_name, metadata_location", []any{catalogName,
 		strings.Join(catalog.NamespaceFromIdent(ident), "."), catalog.TableNameFromIdent(ident), location}
-	if probe, err := c.db.QueryContext(ctx, "SELECT iceberg_type FROM iceberg_tables WHERE 1 = 0"); err == nil { // an older layout has none
-		err = errors.Join(probe.Err(), probe.Close())
-		if err != nil {
-			return err
-		}
+	if _, err := c.db.ExecContext(ctx, "SELECT iceberg_type FROM iceberg_tables WHERE 1 = 0"); err == nil { // an older layout has none
 		columns, values = columns+", iceberg_type", append(values, icebergsql.TableType)
 	}
 	parameters := make([]string, len(values))
