@@ -138,12 +138,6 @@ func (e engine) plain(d schemas.Dialect, f schemas.Field, x string) string {
 
 func concat(parts []string) string { return "CONCAT(" + strings.Join(parts, ", ") + ")" }
 
-// The dialects that schemas will name.
-const (
-	hive  schemas.Dialect = "hive"
-	spark schemas.Dialect = "spark"
-)
-
 var engines = map[schemas.Dialect]engine{
 	schemas.DuckDB: {
 		str: "VARCHAR", float: "DOUBLE", value: duckDBValue,
@@ -161,8 +155,8 @@ var engines = map[schemas.Dialect]engine{
 		},
 		sum: func(x string) string { return "SUM(" + x + ")" },
 	},
-	hive:  javaEngine(hiveValue),
-	spark: javaEngine(sparkValue),
+	schemas.Hive:  javaEngine(hiveValue),
+	schemas.Spark: javaEngine(sparkValue),
 }
 
 func javaEngine(value func(schemas.Field, string) string) engine {

@@ -32,7 +32,7 @@ func ParquetRows(ctx context.Context, files storage.FS, uri string) (rows int64,
 	defer func() { err = errors.Join(err, in.Close()) }()
 	r, err := file.NewParquetReader(in)
 	if err != nil {
-		return 0, fmt.Errorf("read the footer of %s: %w", uri, err)
+		return 0, fmt.Errorf("%w: read the footer of %s: %w", ErrRejected, uri, err)
 	}
 	return r.NumRows(), nil
 }

@@ -28,10 +28,10 @@ type engine struct {
 	filter      table.FileFilter
 }
 
-// openEngine opens the job's target of a name of engineNames. The caller closes it.
-func (a *app) openEngine(ctx context.Context, r *resolved, t *opened, name string, filter table.FileFilter) (*engine, error) {
+// engineLoad is the job's target of a name of engineNames.
+func (r *resolved) engineLoad(name string) (plan loadPlan, err error) {
 	if !slices.Contains(engineNames, name) {
-		return nil, usageError("--engine %q: it is %s or %s", name, strings.Join(engineNames[:len(engineNames)-1], ", "), engineNames[len(engineNames)-1])
+		return plan, usageError("--engine %q: it is %s or %s", name, strings.Join(engineNames[:len(engineNames)-1], ", "), engineNames[len(engineNames)-1])
 	}
 	kind := name
 	if name == string(schemas.Spark) {
@@ -39,11 +39,20 @@ func (a *app) openEngine(ctx context.Context, r *resolved, t *opened, name strin
 	}
 	i := slices.IndexFunc(r.loads, func(l loadPlan) bool { return l.rule == "" && string(l.dialect) == kind })
 	if i < 0 {
-		return nil, withCode(exitConfig, fmt.Errorf("%s: no load: brings the table into %s, so that it cannot be asked\nhint: load:\n        - %s: {…}", r.Path, name, kind))
+		return plan, withCode(exitConfig, fmt.Errorf("%s: no load: brings the table into %s, so that it cannot be asked\nhint: load:\n        - %s: {…}", r.Path, name, kind))
 	}
-	g, err := a.newLoading(ctx, r, t, r.loads[i], filter)
+	return r.loads[i], nil
+}
+
+// openEngine opens the job's target of a name of engineNames. The caller closes it.
+func (a *app) openEngine(ctx context.Context, r *resolved, t *opened, name string, filter table.FileFilter) (*engine, error) {
+	plan, err := r.engineLoad(name)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", r.loads[i].name, explainLoad(err))
+		return nil, err
+	}
+	g, err := a.newLoading(ctx, r, t, plan, filter)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", plan.name, explainLoad(err))
 	}
 	e := &engine{loading: g, r: r, filter: filter}
 	var ok bool

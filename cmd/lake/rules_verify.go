@@ -99,6 +99,11 @@ func (a *app) verifyRules(ctx context.Context, job string, names []string, o ver
 	if len(o.engines) == 0 {
 		o.engines = r.engines()
 	}
+	for _, name := range o.engines { // before the table is read
+		if _, err := r.engineLoad(name); err != nil {
+			return err
+		}
+	}
 	t, err := a.openTable(ctx, r)
 	if err != nil {
 		return err

@@ -176,12 +176,8 @@ func (w *Warehouse) Query(ctx context.Context, query string) (columns []string, 
 		return nil, nil, err
 	}
 	for rows.Next() {
-		row := make([]sql.NullString, len(columns))
-		into := make([]any, len(columns))
-		for i := range row {
-			into[i] = &row[i]
-		}
-		if err := rows.Scan(into...); err != nil {
+		row, err := texts(rows)
+		if err != nil {
 			return nil, nil, err
 		}
 		line := make([]string, len(row))

@@ -5,7 +5,6 @@ package duckdb
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 
 	"lake/load"
@@ -21,33 +20,31 @@ func (w *Warehouse) Dialect() schemas.Dialect { return schemas.DuckDB }
 func (w *Warehouse) Name() string { return w.target }
 
 // Answer implements load.Engine. The database has one connection, and so one session.
-func (w *Warehouse) Answer(ctx context.Context, set []string, query string, row func(cells []sql.NullString) error) (err error) {
+func (w *Warehouse) Answer(ctx context.Context, set []string, query string, row func(cells []sql.NullString) error) error {
 	for _, statement := range set {
 		if _, err := w.db.ExecContext(ctx, statement); err != nil {
 			return fmt.Errorf("%s: %w", statement, err)
 		}
 	}
-	rows, err := w.db.QueryContext(ctx, query)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
+	return w.each(ctx, query, func(rows *sql.Rows) error {
+		cells, err := texts(rows)
+		if err != nil {
+			return err
+		}
+		return row(cells)
+	})
+}
+
+// texts are a row's cells as text.
+func texts(rows *sql.Rows) ([]sql.NullString, error) {
 	names, err := rows.Columns()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	cells := make([]sql.NullString, len(names))
 	into := make([]any, len(names))
 	for i := range cells {
 		into[i] = &cells[i]
 	}
-	for rows.Next() {
-		if err := rows.Scan(into...); err != nil {
-			return err
-		}
-		if err := row(cells); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
+	return cells, rows.Scan(into...)
 }

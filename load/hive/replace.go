@@ -14,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/apache/arrow-go/v18/parquet/file"
 	"golang.org/x/sync/errgroup"
 
 	"lake/faults"
@@ -160,7 +159,7 @@ func (w *Warehouse) copy(ctx context.Context, p placement) error {
 			if err := w.copyFile(ctx, from[i], to.URI); err != nil {
 				return fmt.Errorf("copy %s to %s: %w", from[i].URI, to.URI, storeError(err))
 			}
-			rows, err := w.rows(ctx, to.URI)
+			rows, err := load.ParquetRows(ctx, w.files, to.URI)
 			if err != nil {
 				return fmt.Errorf("read %s: %w", to.URI, storeError(err))
 			}
@@ -206,20 +205,6 @@ func (w *Warehouse) copyFile(ctx context.Context, f load.File, to string) (err e
 		return nil
 	}
 	return err
-}
-
-// rows are those that a Parquet file's footer tells.
-func (w *Warehouse) rows(ctx context.Context, uri string) (n int64, err error) {
-	f, err := w.files.Open(ctx, uri)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	r, err := file.NewParquetReader(f)
-	if err != nil {
-		return 0, fmt.Errorf("%w: it is no Parquet file: %w", load.ErrRejected, err)
-	}
-	return r.NumRows(), nil
 }
 
 // storeError gives an error of the filesystem its kind.
