@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"lake/bench/portal"
 )
 
 // inputs are the files that are read.
@@ -48,15 +50,6 @@ const flatJob = `version: 1
 name: %s
 source: {files: {paths: ["%s"]}}
 ` + flatSchema + `table: {name: bench.events, partition_by: [dt]}
-`
-
-const threeRules = `rules:
-  paid_user:
-    sql: SELECT user_id AS user, COUNT(*) AS n FROM events WHERE event = 'Interaction' GROUP BY user_id HAVING n >= 9
-  property_status:
-    sql: SELECT property_id AS property, COUNT(*) AS n FROM events WHERE event = 'Interaction' GROUP BY property_id HAVING n > 5
-  possible_broker:
-    sql: SELECT TIMESTAMP_BUCKET(date, INTERVAL 1 MINUTE) AS w, user_id, COUNT(*) AS n FROM events WHERE event = 'Interaction' GROUP BY 1, user_id HAVING n > 10
 `
 
 const smallFiles = `commit: {max_records: %d}
@@ -136,7 +129,7 @@ func (b *bench) works(in inputs) ([]work, error) {
 	if err != nil {
 		return nil, err
 	}
-	ruled, err := b.job("ruled", flatJob+threeRules, "ruled", in.flat)
+	ruled, err := b.job("ruled", flatJob+portal.Rules, "ruled", in.flat)
 	if err != nil {
 		return nil, err
 	}

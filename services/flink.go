@@ -41,7 +41,7 @@ func StartFlink(ctx context.Context, o Options) (*Flink, error) {
 }
 
 func startFlink(ctx context.Context, o Options) (*Flink, error) {
-	java, err := tool("java", "openjdk-17-jre-headless")
+	java, err := findJava()
 	if err != nil {
 		return nil, err
 	}

@@ -52,7 +52,7 @@ func StartHDFS(ctx context.Context, o Options) (*HDFS, error) {
 }
 
 func startHDFS(ctx context.Context, o Options) (*HDFS, error) {
-	java, err := tool("java", "openjdk-17-jre-headless")
+	java, err := findJava()
 	if err != nil {
 		return nil, err
 	}

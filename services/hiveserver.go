@@ -41,7 +41,7 @@ func StartHiveServer2(ctx context.Context, o Options) (*HiveServer, error) {
 }
 
 func startHiveServer2(ctx context.Context, o Options) (*HiveServer, error) {
-	java, err := tool("java", "openjdk-17-jre-headless")
+	java, err := findJava()
 	if err != nil {
 		return nil, err
 	}

@@ -46,7 +46,7 @@ func StartKafka(ctx context.Context, o Options) (*Kafka, error) {
 }
 
 func startKafka(ctx context.Context, o Options) (*Kafka, error) {
-	java, err := tool("java", "openjdk-17-jre-headless")
+	java, err := findJava()
 	if err != nil {
 		return nil, err
 	}

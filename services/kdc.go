@@ -48,7 +48,7 @@ func StartKDC(ctx context.Context, o Options) (*KDC, error) {
 }
 
 func startKDC(ctx context.Context, o Options) (*KDC, error) {
-	java, err := tool("java", "openjdk-17-jre-headless")
+	java, err := findJava()
 	if err != nil {
 		return nil, err
 	}

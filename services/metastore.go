@@ -42,7 +42,7 @@ func StartMetastore(ctx context.Context, o Options) (*Metastore, error) {
 }
 
 func startMetastore(ctx context.Context, o Options) (*Metastore, error) {
-	java, err := tool("java", "openjdk-17-jre-headless")
+	java, err := findJava()
 	if err != nil {
 		return nil, err
 	}

@@ -105,6 +105,9 @@ func (m *missingTool) Error() string {
 	return fmt.Sprintf("%s is not installed: install it (Debian: apt-get install %s)", m.name, m.debian)
 }
 
+// findJava is the program that runs the servers of the JVM.
+func findJava() (string, error) { return tool("java", "openjdk-17-jre-headless") }
+
 // tool finds a program, or says what to install.
 func tool(name, debian string) (string, error) {
 	path, err := exec.LookPath(name)

@@ -48,7 +48,7 @@ func StartSparkThrift(ctx context.Context, o Options) (*SparkThrift, error) {
 }
 
 func startSparkThrift(ctx context.Context, o Options) (*SparkThrift, error) {
-	java, err := tool("java", "openjdk-17-jre-headless")
+	java, err := findJava()
 	if err != nil {
 		return nil, err
 	}

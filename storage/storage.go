@@ -128,8 +128,21 @@ type ObjectStore interface {
 	io.Closer
 }
 
-// CheckEndpoint tells whether the text can be a store's address.
-func CheckEndpoint(text string) error {
+// CheckStore says what is wrong with a store's address, which may be left out, and
+// with how long it is waited for.
+func CheckStore(endpoint string, patience time.Duration) error {
+	if endpoint != "" {
+		if err := checkEndpoint(endpoint); err != nil {
+			return fmt.Errorf("endpoint: %w", err)
+		}
+	}
+	if patience < 0 {
+		return errors.New("patience: more than 0 expected; hint: write 2m")
+	}
+	return nil
+}
+
+func checkEndpoint(text string) error {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "", u.RawQuery != "", u.Fragment != "":

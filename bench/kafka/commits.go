@@ -11,6 +11,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"lake/bench/portal"
 )
 
 // commits follows a topic and commits as often as it can, with compaction and
@@ -21,7 +23,7 @@ func commits(ctx context.Context, o *options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, k.Close()) }()
-	job, err := o.job(k, schema+"commit: {interval: 1ms}\ncompact: {auto: true}\n"+threeRules)
+	job, err := o.job(k, schema+"commit: {interval: 1ms}\ncompact: {auto: true}\n"+portal.Rules)
 	if err != nil {
 		return err
 	}

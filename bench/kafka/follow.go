@@ -16,6 +16,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"lake/bench/portal"
 	"lake/services"
 	"lake/table"
 )
@@ -39,7 +40,7 @@ func (o *options) follow(ctx context.Context) (*following, error) {
 	if err != nil {
 		return nil, err
 	}
-	job, err := o.job(k, sentSchema+threeRules)
+	job, err := o.job(k, sentSchema+portal.Rules)
 	if err != nil {
 		return nil, errors.Join(err, k.Close())
 	}

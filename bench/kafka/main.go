@@ -26,6 +26,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"lake/bench/portal"
 	"lake/services"
 )
 
@@ -116,15 +117,6 @@ const schema = `schema: {user_id: int64!, property_id: int64, date: timestamp!, 
 time: {field: date, zone: Asia/Kolkata, format: "%Y-%m-%d %H:%M:%S"}
 `
 
-const threeRules = `rules:
-  paid_user:
-    sql: SELECT user_id AS user, COUNT(*) AS n FROM events WHERE event = 'Interaction' GROUP BY user_id HAVING n >= 9
-  property_status:
-    sql: SELECT property_id AS property, COUNT(*) AS n FROM events WHERE event = 'Interaction' GROUP BY property_id HAVING n > 5
-  possible_broker:
-    sql: SELECT TIMESTAMP_BUCKET(date, INTERVAL 1 MINUTE) AS w, user_id, COUNT(*) AS n FROM events WHERE event = 'Interaction' GROUP BY 1, user_id HAVING n > 10
-`
-
 func (o *options) job(k *services.Kafka, more string) (string, error) {
 	path := filepath.Join(o.work, "job.yaml")
 	text := fmt.Sprintf("version: 1\nname: bench\nsource: {kafka: {brokers: [%q], topics: [%s], fetch: {max_bytes: %d, max_partition_bytes: %[3]d}}}\ntable: {name: bench.events, partition_by: [dt]}\n%s", k.Brokers()[0], topic, fetchBytes, more)
@@ -176,7 +168,7 @@ func rate(ctx context.Context, o *options) (err error) {
 	if err := o.fill(ctx, k); err != nil {
 		return fmt.Errorf("fill the topic: %w", err)
 	}
-	job, err := o.job(k, schema+threeRules)
+	job, err := o.job(k, schema+portal.Rules)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"lake/bench/portal"
 )
 
 const flatJob = `version: 1
@@ -19,15 +21,6 @@ schema: {user_id: int64!, property_id: int64, date: timestamp!, event: string}
 time: {field: date, zone: Asia/Kolkata, format: "%%Y-%%m-%%d %%H:%%M:%%S"}
 catalog: {sqlite: {}}
 table: {name: bench.events, partition_by: [dt]%s}
-`
-
-const threeRules = `rules:
-  paid_user:
-    sql: SELECT user_id AS user, COUNT(*) AS n FROM events WHERE event = 'Interaction' GROUP BY user_id HAVING n >= 9
-  property_status:
-    sql: SELECT property_id AS property, COUNT(*) AS n FROM events WHERE event = 'Interaction' GROUP BY property_id HAVING n > 5
-  possible_broker:
-    sql: SELECT TIMESTAMP_BUCKET(date, INTERVAL 1 MINUTE) AS w, user_id, COUNT(*) AS n FROM events WHERE event = 'Interaction' GROUP BY 1, user_id HAVING n > 10
 `
 
 // work is what is done in both places.
@@ -45,7 +38,7 @@ func (b *bench) works() []work {
 	in := grouped(b.rows) + " records in"
 	return []work{
 		{name: "ingest", command: "ingest", says: in, setup: nothing, before: again},
-		{name: "ingest, three rules", command: "ingest", more: threeRules, says: in, setup: nothing, before: again},
+		{name: "ingest, three rules", command: "ingest", more: portal.Rules, says: in, setup: nothing, before: again},
 		{name: "compaction of %d small files", command: "compact", more: fmt.Sprintf("commit: {max_records: %d}\n", b.rows/b.commits),
 			setup: smallFiles, before: func(_ context.Context, j *job) error { return j.restore() }},
 	}

@@ -52,15 +52,7 @@ type Config struct {
 
 // Check says what is wrong with it.
 func (c Config) Check() error {
-	if c.Endpoint != "" {
-		if err := storage.CheckEndpoint(c.Endpoint); err != nil {
-			return fmt.Errorf("endpoint: %w", err)
-		}
-	}
-	if c.Patience < 0 {
-		return errors.New("patience: more than 0 expected; hint: write 2m")
-	}
-	return nil
+	return storage.CheckStore(c.Endpoint, c.Patience)
 }
 
 // Options are how a filesystem uses the store.

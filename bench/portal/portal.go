@@ -1,0 +1,12 @@
+// Package portal is the job that all benches run.
+package portal
+
+// Rules are its three threshold rules, as a job file has them.
+const Rules = `rules:
+  paid_user:
+    sql: SELECT user_id AS user, COUNT(*) AS n FROM events WHERE event = 'Interaction' GROUP BY user_id HAVING n >= 9
+  property_status:
+    sql: SELECT property_id AS property, COUNT(*) AS n FROM events WHERE event = 'Interaction' GROUP BY property_id HAVING n > 5
+  possible_broker:
+    sql: SELECT TIMESTAMP_BUCKET(date, INTERVAL 1 MINUTE) AS w, user_id, COUNT(*) AS n FROM events WHERE event = 'Interaction' GROUP BY 1, user_id HAVING n > 10
+`
