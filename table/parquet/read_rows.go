@@ -63,7 +63,20 @@ func (f *File) Rows(schema *arrow.Schema, o RowsOptions) (*Rows, error) {
 		}
 		r.parts = append(r.parts, p)
 	}
-	return r, nil
+	return r, r.checkForms()
+}
+
+// checkForms looks for what cannot be read before anything is.
+func (r *Rows) checkForms() error {
+	for group := range r.file.RowGroups() {
+		for _, l := range r.leaves {
+			c := r.file.chunk(group, l.col.Leaf)
+			if codec := c.MetaData.Codec; !canUnpack(codec) || c.FilePath != "" {
+				return fmt.Errorf("%w: column %s is compressed with %s, or lies in another file", ErrForm, dotted(l.col.Path), codec)
+			}
+		}
+	}
+	return nil
 }
 
 // plan finds field among columns.
