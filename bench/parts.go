@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 
 	"lake/bench/figures"
 )
@@ -23,16 +24,19 @@ func (b *bench) parts() []part {
 	if b.spark != "" {
 		kafka = append(kafka, "-python", b.spark, "-jars", b.jars, "-flink", filepath.Join(filepath.Dir(filepath.Dir(b.spark)), "flink"))
 	}
-	return []part{
-		{"Kafka → committed table, bare loop, Flink, Spark", func(ctx context.Context) error { return b.command(ctx, "go", kafka...) }},
-		{"start-up", b.startUp},
+	parts := []part{{"Kafka → committed table, bare loop, Flink, Spark", func(ctx context.Context) error { return b.command(ctx, "go", kafka...) }}}
+	for _, a := range b.axes() {
+		parts = append(parts, part{"growth: " + a.name, func(ctx context.Context) error { return b.grow(ctx, a) }})
 	}
+	return append(parts, part{"start-up", b.startUp})
 }
 
 // command runs a part that is a command of its own.
 func (b *bench) command(ctx context.Context, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it ends its servers
+	// All that it started is told: it ends its servers, and go run passes nothing on.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -147,3 +147,12 @@ func Read(in io.Reader, each func(Line) error) error {
 		}
 	}
 }
+
+// Grouped is a number as lake prints it: 1,234.
+func Grouped(n int64) string {
+	text := fmt.Sprint(n)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}

@@ -33,7 +33,7 @@ func rate(ctx context.Context, o *options) (err error) {
 	if !o.json {
 		fmt.Printf("%d records of a topic with 4 partitions, %d pairs, whole processes:\n\n", o.records, o.pairs)
 	}
-	what := fmt.Sprintf("Kafka → committed table with three rules, %s records", grouped(o.records))
+	what := fmt.Sprintf("Kafka → committed table with three rules, %s records", figures.Grouped(o.records))
 	bare := figures.Process{Args: []string{o.self, "consume", k.Brokers()[0], fmt.Sprint(o.records)}, Says: fmt.Sprintf("%d records,", o.records)}
 	pairs, err := figures.Pairs(ctx, o.pairs, func(ctx context.Context) (figures.Run, error) { return o.ingest(ctx, k, schema+portal.Rules) }, bare.Time, nil)
 	if err != nil {
@@ -62,7 +62,7 @@ func (o *options) ingest(ctx context.Context, k *services.Kafka, rest string) (f
 		return figures.Run{}, err
 	}
 	return figures.Process{
-		Args: []string{o.lake, "ingest", job}, Says: grouped(o.records) + " records in",
+		Args: []string{o.lake, "ingest", job}, Says: figures.Grouped(o.records) + " records in",
 		Before: func() error { return os.RemoveAll(filepath.Join(o.work, "warehouse")) },
 	}.Time(ctx)
 }
@@ -120,14 +120,6 @@ func (o *options) besideSpark(ctx context.Context, k *services.Kafka, table *fig
 		version += " " + strings.TrimSuffix(filepath.Base(jar[0])[strings.LastIndexByte(filepath.Base(jar[0]), '-')+1:], ".jar")
 	}
 	return table.Line(figures.Compare(what, version+" (Structured Streaming, local[2], availableNow)", "bench/kafka/spark.py BROKER OUT JARS PREFIX", pairs, 25, 0))
-}
-
-func grouped(n int64) string {
-	text := fmt.Sprint(n)
-	for i := len(text) - 3; i > 0; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
 }
 
 // consume is the bare loop: consume BROKER RECORDS. It fetches as lake does.
