@@ -29,6 +29,7 @@ type Metastore struct {
 	dist string   // folder of the installed metastore
 	jars []string // class path of the server; nil: its own
 	kdc  *KDC     // nil: without Kerberos
+	keys *Keystore
 }
 
 // StartMetastore starts a metastore and waits until it answers.
@@ -52,7 +53,7 @@ func startMetastore(ctx context.Context, o Options) (*Metastore, error) {
 	}
 	return attempts("metastore", o, func(h home) (*Metastore, error) {
 		m := newMetastore(h, java, dist)
-		m.kdc = o.KDC
+		m.kdc, m.keys = o.KDC, o.Keystore
 		return m, m.first(ctx, o.Settings)
 	})
 }
@@ -128,6 +129,7 @@ func (m *Metastore) first(ctx context.Context, settings map[string]string) error
 		"metastore.hmshandler.retry.interval": "100ms",
 	}
 	maps.Copy(all, m.kdc.metastore())
+	maps.Copy(all, m.keys.metastore())
 	maps.Copy(all, settings)
 	if err := writeHadoopXML(m.file("conf/metastore-site.xml"), all); err != nil {
 		return err
