@@ -169,7 +169,7 @@ func (b *bench) pair(ctx context.Context, w work) (err error) {
 			return fmt.Errorf("set up: %w", err)
 		}
 	}
-	pairs, err := figures.Pairs(ctx, b.pairs, w.lake, w.other, w.check)
+	pairs, err := figures.Pairs(ctx, b.pairs, w.lake.Time, w.other.Time, w.check)
 	if err != nil {
 		return err
 	}
