@@ -35,9 +35,11 @@ chaos: .venv/ready
 lint:
 	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT) run ./...
 
-# The same work done by lake and by DuckDB, side by side.
-bench: build .venv/ready
-	go run ./bench -lake bin/lake -python .venv/bin/python
+# The same work done by lake and by its peers, side by side: one table, with the targets and which hold.
+# Spark is there where Maven is. BENCH=… are more flags: BENCH="-only flat,nested",
+# BENCH="-write BENCHMARKS.md" for the table that is kept, BENCH="-scale 0.05 -pairs 1" to try.
+bench: build .venv/ready $(addsuffix /ready,$(SPARK))
+	go run ./bench -lake bin/lake -python .venv/bin/python -spark "$(addsuffix /bin/python,$(SPARK))" $(BENCH)
 
 # Real servers without Docker, until Ctrl-C: services/ starts them, for the tests too.
 # Several at once: go run ./services/up kafka postgres

@@ -50,8 +50,7 @@ func startFlink(ctx context.Context, o Options) (*Flink, error) {
 		return nil, err
 	}
 	return attempts("flink", o, func(place home) (*Flink, error) {
-		stop := asked(syscall.SIGTERM, 10*time.Second)
-		f := &Flink{java: java, jars: jars, server: server{name: "Flink", home: place, stop: stop, end: place.killedIfTemporary(stop)}}
+		f := &Flink{java: java, jars: jars, server: newServer("Flink", place, syscall.SIGTERM, 10*time.Second)}
 		f.run = f.gateway
 		return f, f.first(ctx, o.Settings)
 	})
