@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -94,6 +95,14 @@ func (h *HiveServer) first(ctx context.Context, settings map[string]string) erro
 	}
 	core := map[string]string{"fs.defaultFS": "file:///", "hadoop.tmp.dir": h.file("tmp")}
 	maps.Copy(core, h.kdc.core())
+	if h.kdc != nil {
+		// Tez looks whether its folders are of who it is: this process's user.
+		u, err := user.Current()
+		if err != nil {
+			return err
+		}
+		core["hadoop.security.auth_to_local"] = "RULE:[2:$1](hive)s/.*/" + u.Username + "/\nDEFAULT"
+	}
 	if err := writeHadoopXML(h.file("conf/core-site.xml"), core); err != nil {
 		return err
 	}

@@ -94,6 +94,16 @@ func (w *Warehouse) checkRows(ctx context.Context, l load.Load) error {
 // empty takes away the rows of a partition that has none any more.
 func (w *Warehouse) empty(ctx context.Context, l load.Load) (load.Held, error) {
 	if id := partitionID(l.Name); id != "" {
+		if w.grown != nil { // there is no job that could add them
+			meta, err := w.metadata(ctx)
+			if err == nil && meta != nil {
+				_, err = w.change(ctx, meta, w.grown)
+			}
+			if err != nil {
+				return load.Held{}, fmt.Errorf("add columns: %w", meaning(err))
+			}
+			w.grown = nil
+		}
 		err := w.call(ctx, callTime, func(ctx context.Context) error {
 			return w.client.DatasetInProject(w.project, w.dataset).Table(w.table + "$" + id).Delete(ctx)
 		})
@@ -134,6 +144,9 @@ func (w *Warehouse) attempt(ctx context.Context, l load.Load) (load.Held, error)
 		}
 		failed := job.Status.ErrorResult
 		if failed == nil {
+			if own { // one of an earlier run may have had another schema
+				w.grown = nil
+			}
 			held, current, err := w.done(ctx, l, job, own)
 			if err != nil || current {
 				return held, err
@@ -215,6 +228,9 @@ func (w *Warehouse) configuration(l load.Load) *bq.JobConfiguration {
 		WriteDisposition:  "WRITE_TRUNCATE",
 		CreateDisposition: "CREATE_NEVER", // one that was dropped is not made without its partitions
 		ParquetOptions:    &bq.ParquetOptions{EnableListInference: true, MapTargetType: "ARRAY_OF_STRUCT"},
+	}
+	if w.grown != nil { // allowed with WRITE_TRUNCATE where the destination is a partition
+		c.SchemaUpdateOptions = []string{"ALLOW_FIELD_ADDITION"}
 	}
 	if w.cfg.Format == JSON {
 		c.SourceFormat, c.ParquetOptions = "NEWLINE_DELIMITED_JSON", nil

@@ -227,10 +227,7 @@ func (p *Pages) readValues(h pageHead, data []byte) error {
 func (v *Values) decodeRuns(data []byte, most int) error {
 	h := newHybrid(data, 1)
 	out := v.own[:0]
-	for len(out) < most && (h.left > 0 || len(h.data) > 0) {
-		if h.left == 0 && h.next() != nil {
-			break // what pads the end
-		}
+	for len(out) < most && h.more() {
 		n := min(h.left, most-len(out))
 		at := len(out)
 		out = slices.Grow(out, n)[:at+n]

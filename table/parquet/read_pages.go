@@ -332,4 +332,3 @@ func (p *Pages) values(r *Run, n int) error {
 	p.at += n
 	return nil
 }
-
