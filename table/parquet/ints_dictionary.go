@@ -49,8 +49,7 @@ func (d *intDictionary[T]) reach(low, high T, rows int) bool {
 	}
 	span := uint64(high) - uint64(low) // right for all values: the difference is below 2^64
 	if span >= uint64(max(2*rows, 8*len(d.values))) {
-		d.direct = nil
-		d.rehash(max(64, 1<<bits.Len(uint(4*len(d.values)))))
+		d.hash()
 		return false
 	}
 	wider := make([]uint32, span+1)
@@ -59,6 +58,14 @@ func (d *intDictionary[T]) reach(low, high T, rows int) bool {
 	}
 	d.direct, d.base = wider, low
 	return true
+}
+
+// hash has values be looked for by their hash from now on.
+func (d *intDictionary[T]) hash() {
+	if d.table == nil {
+		d.direct = nil
+		d.rehash(max(64, 1<<bits.Len(uint(4*len(d.values)))))
+	}
 }
 
 func (d *intDictionary[T]) lookDirect(out []int32, page []T) {
