@@ -100,8 +100,11 @@ func (c *counts) add(arg *column, rows, groups []int32, out *vector) {
 }
 
 func (c *counts) values(groups []int32, out *vector) {
-	for _, g := range groups {
-		out.int(c.n[g])
+	from := len(out.ints)
+	out.ints = grown(out.ints, from+len(groups))
+	into := out.ints[from:][:len(groups)]
+	for i, g := range groups {
+		into[i] = c.n[g]
 	}
 }
 

@@ -26,6 +26,7 @@ type spot struct {
 	span     span
 	end      int64  // the watermark that closes the span
 	table    *table // nil: no row came that is not late
+	foreign  bool   // another part of the rule has it
 }
 
 const spotsKept = 1024
@@ -71,6 +72,9 @@ func (t *Tally) split(selected []int32, times *column, rows Rows) {
 				continue
 			}
 		}
+		if at.foreign {
+			continue
+		}
 		clock := t.clock
 		if rows.Watermark != nil {
 			clock = max(clock, rows.Watermark[row])
@@ -107,7 +111,10 @@ func (t *Tally) locate(at *spot, ts int64, windowed, null bool, date int32) bool
 		window = t.stretchOf(ts)
 		s.start = window.start
 	}
-	*at = spot{from: window.from, to: window.to, span: s, end: t.endOf(s, window), table: t.tables[s]}
+	*at = spot{from: window.from, to: window.to, span: s}
+	if at.foreign = t.part.of > 1 && t.part.windows && !t.part.hasWindow(s, t.plan.Window); !at.foreign {
+		at.end, at.table = t.endOf(s, window), t.tables[s]
+	}
 	return true
 }
 

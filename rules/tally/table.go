@@ -128,6 +128,9 @@ func (t *Tally) touch(tb *table) {
 		need |= flagTouched
 	}
 	t.list(tb)
+	if tb.saved == 0 && need == flagChanged {
+		return // new groups are marked already
+	}
 	flags := tb.flags
 	for i, g := range tb.groups {
 		f := flags[g]
