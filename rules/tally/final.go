@@ -175,7 +175,7 @@ type finisher struct {
 	refs    []ref
 	groups  []int32
 	packed  []uint64
-	sorted  []ref
+	other   []uint64
 }
 
 // finished are the answers of some groups.
@@ -186,9 +186,13 @@ type finished struct {
 }
 
 func (f *finisher) answer(sections []section) error {
+	if f.plan.Having == nil && f.keys.mode == intKey {
+		if done, err := f.answerInts(sections); done || err != nil {
+			return err
+		}
+	}
 	refs := f.refs[:0]
 	for _, s := range sections {
-		from := len(refs)
 		for _, tb := range s {
 			n := tb.index.len()
 			refs = grown(refs, len(refs)+n)
@@ -196,30 +200,119 @@ func (f *finisher) answer(sections []section) error {
 				more[g] = ref{table: tb, group: int32(g)}
 			}
 		}
-		if f.plan.Having != nil {
-			continue // of few that remain, fewer have to be sorted
-		}
-		f.sort(refs[from:])
 	}
 	f.refs = refs
-	if f.plan.Having != nil {
+	if f.plan.Having != nil { // of few that remain, fewer have to be sorted
 		var err error
 		if refs, err = f.holding(refs); err != nil {
 			return err
 		}
-		for from, to := 0, 0; from < len(refs); from = to {
-			for to < len(refs) && refs[to].table.span == refs[from].table.span {
-				to++
-			}
-			f.sort(refs[from:to])
+	}
+	for from, to := 0, 0; from < len(refs); from = to {
+		for to < len(refs) && refs[to].table.span == refs[from].table.span {
+			to++
 		}
+		f.sort(refs[from:to])
 	}
 	for chunk := range slices.Chunk(refs, groupsAtOnce) {
-		if err := f.answerGroups(chunk); err != nil {
+		j, err := f.judgeWith(chunk, &f.groups)
+		if err != nil {
+			return err
+		}
+		if err := f.answerJudged(j); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// answerInts is answer where all groups of a window are of one table and their
+// keys are integers; done is false, and nothing is, where they are not.
+func (f *finisher) answerInts(sections []section) (done bool, err error) {
+	total := 0
+	for _, s := range sections {
+		if total += s.groups(); len(s) > 1 || total > 2*groupsAtOnce {
+			return false, nil
+		}
+	}
+	vectors := f.newVectors(total)
+	for _, s := range sections {
+		x, ok := s[0].index.(*intGroups)
+		if !ok || !f.pack(x) {
+			return false, nil
+		}
+		f.emitGroups(s[0], f.groups, vectors)
+	}
+	j, err := f.judge(vectors, total)
+	if err != nil {
+		return false, err
+	}
+	return true, f.answerJudged(j)
+}
+
+// pack lists an index's groups in the order of keys; false: the keys are too far
+// apart for it.
+func (f *finisher) pack(x *intGroups) bool {
+	n := len(x.keys)
+	f.groups = f.groups[:0]
+	if n == 0 {
+		return true
+	}
+	least, most := x.keys[0], x.keys[0]
+	for _, key := range x.keys {
+		least, most = min(least, key), max(most, key)
+	}
+	shift, width := bits.Len(uint(n-1)), bits.Len64(uint64(most)-uint64(least))
+	if width+shift > 64 {
+		return false
+	}
+	f.packed = grown(f.packed, n)
+	packed := f.packed
+	for g, key := range x.keys {
+		packed[g] = (uint64(key)-uint64(least))<<shift | uint64(g)
+	}
+	f.sortPacked(shift, width)
+	f.groups = grown(f.groups, n)
+	at := 0
+	if x.null != noGroup {
+		f.groups[0], at = x.null, 1
+	}
+	for _, key := range f.packed {
+		if g := int32(key & (1<<shift - 1)); g != x.null {
+			f.groups[at] = g
+			at++
+		}
+	}
+	return true
+}
+
+// sortPacked sorts f.packed by the bits from shift on, of which there are width;
+// the lower ones ascend where these are equal.
+func (f *finisher) sortPacked(shift, width int) {
+	n, passes := len(f.packed), (width+7)/8
+	if n < 64 || passes*(3*n+200) > 3*n*bits.Len(uint(n)) {
+		slices.Sort(f.packed)
+		return
+	}
+	f.other = grown(f.other, n)
+	for pass := range passes {
+		by := shift + 8*pass
+		var places [256]int32
+		for _, x := range f.packed {
+			places[uint8(x>>by)]++
+		}
+		at := int32(0)
+		for i, count := range places {
+			places[i] = at
+			at += count
+		}
+		for _, x := range f.packed {
+			digit := uint8(x >> by)
+			f.other[places[digit]] = x
+			places[digit]++
+		}
+		f.packed, f.other = f.other, f.packed
+	}
 }
 
 // holding keeps the groups that satisfy HAVING, or fail to.
@@ -242,11 +335,8 @@ func (f *finisher) holding(refs []ref) ([]ref, error) {
 	return kept, nil
 }
 
-func (f *finisher) answerGroups(refs []ref) error {
-	j, err := f.judgeWith(refs, &f.groups)
-	if err != nil {
-		return err
-	}
+// answerJudged makes the answers of groups that satisfy HAVING, and releases j.
+func (f *finisher) answerJudged(j *judged) error {
 	defer j.release()
 	box := newOutbox(f.Tally)
 	box.bare = f.keyless
@@ -266,55 +356,7 @@ func (f *finisher) answerGroups(refs []ref) error {
 	return nil
 }
 
-// sort puts groups of one window in the order of their keys. Integers are packed
-// with their places into one word where they fit, which sorts several times faster.
+// sort puts groups of one window in the order of their keys.
 func (f *finisher) sort(refs []ref) {
-	if f.keys.mode == intKey && len(refs) > 0 && f.sortInts(refs) {
-		return
-	}
 	slices.SortFunc(refs, func(a, b ref) int { return a.table.index.compare(a.group, b.table.index, b.group) })
-}
-
-func (f *finisher) sortInts(refs []ref) bool {
-	at := 0
-	for i, r := range refs { // NULL goes to the front
-		if x, ok := r.table.index.(*intGroups); !ok {
-			return false
-		} else if x.null == r.group {
-			refs[at], refs[i] = r, refs[at]
-			at++
-		}
-	}
-	if refs = refs[at:]; len(refs) == 0 {
-		return true
-	}
-	f.packed = slices.Grow(f.packed[:0], len(refs))[:len(refs)]
-	least, most := int64(0), int64(0)
-	var x *intGroups
-	var of *table
-	for i, r := range refs {
-		if r.table != of {
-			of = r.table
-			x, _ = of.index.(*intGroups)
-		}
-		key := x.keys[r.group]
-		if i == 0 {
-			least, most = key, key
-		}
-		least, most = min(least, key), max(most, key)
-		f.packed[i] = uint64(key)
-	}
-	shift := bits.Len(uint(len(refs) - 1))
-	if bits.Len64(uint64(most)-uint64(least))+shift > 64 {
-		return false
-	}
-	for i, key := range f.packed {
-		f.packed[i] = (key-uint64(least))<<shift | uint64(i)
-	}
-	slices.Sort(f.packed)
-	f.sorted = append(f.sorted[:0], refs...)
-	for i, key := range f.packed {
-		refs[i] = f.sorted[key&(1<<shift-1)]
-	}
-	return true
 }

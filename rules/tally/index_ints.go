@@ -12,7 +12,7 @@ import (
 // that a look-up waits for memory once.
 type intGroups struct {
 	small []uint16 // number of the group, and one; 0: empty; a power of two; nil: there are many groups
-	limit int      // of groups in small
+	limit int      // of groups in small: half of it, so that most are found at the first look
 	slots shards[intSlot]
 	keys  []int64 // by group
 	null  int32   // the group of NULL
@@ -44,7 +44,7 @@ func hashInt(key int64, seed uint64) uint64 {
 
 // resize makes the small table one of so many slots, with the groups there are.
 func (x *intGroups) resize(slots int) {
-	x.small, x.limit = make([]uint16, slots), limit(0, 1, slots)
+	x.small, x.limit = make([]uint16, slots), slots/2
 	mask := uint64(slots - 1)
 	for g, key := range x.keys {
 		if int32(g) == x.null {
@@ -65,7 +65,7 @@ func (x *intGroups) enlarge(n int) {
 		return
 	}
 	slots := len(x.small)
-	for slots <= mostSmall && n > limit(0, 1, slots) {
+	for slots <= mostSmall && n > slots/2 {
 		slots *= 2
 	}
 	if slots == len(x.small) {
@@ -105,7 +105,7 @@ func (x *intGroups) find(key int64) int32 {
 
 func (x *intGroups) reset() {
 	if x.small == nil {
-		x.small, x.limit, x.slots = make([]uint16, leastSmall), limit(0, 1, leastSmall), shards[intSlot]{}
+		x.small, x.limit, x.slots = make([]uint16, leastSmall), leastSmall/2, shards[intSlot]{}
 	}
 	clear(x.small)
 	x.keys, x.null = x.keys[:0], noGroup

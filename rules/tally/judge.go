@@ -31,13 +31,18 @@ func (t *Tally) judgeWith(refs []ref, scratch *[]int32) (*judged, error) {
 			groups = append(groups, refs[to].group)
 		}
 		*scratch = groups
-		rest := t.emitKeys(tb, groups, vectors)
-		for i, a := range tb.aggs {
-			a.values(groups, &rest[i])
-		}
+		t.emitGroups(tb, groups, vectors)
 		from = to
 	}
 	return t.judge(vectors, len(refs))
+}
+
+// emitGroups appends the groups' columns.
+func (t *Tally) emitGroups(tb *table, groups []int32, vectors []vector) {
+	rest := t.emitKeys(tb, groups, vectors)
+	for i, a := range tb.aggs {
+		a.values(groups, &rest[i])
+	}
 }
 
 // newVectors has one for each column of a group batch of up to n rows.

@@ -95,11 +95,19 @@ func (p *Parts) Add(rows Rows) error {
 	if err := p.each(func(_ int, t *Tally) error { return t.add(rows) }); err != nil {
 		return fmt.Errorf("add rows to rule %s: %w", t.rule.Name, err)
 	}
-	groups, bytes, members := 0, int64(0), 0
+	bytes, members := int64(0), 0
 	for _, t := range p.parts {
-		groups, bytes, members = groups+t.Groups(), bytes+t.Bytes(), members+t.members
+		bytes, members = bytes+t.Bytes(), members+t.members
 	}
-	return t.tooLarge(groups, bytes, members)
+	return t.tooLarge(p.groups, bytes, members)
+}
+
+func (p *Parts) groups() int {
+	n := 0
+	for _, t := range p.parts {
+		n += t.Groups()
+	}
+	return n
 }
 
 // each runs f for each part, at once.

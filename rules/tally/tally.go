@@ -288,19 +288,19 @@ func (t *Tally) checkSize() error {
 	if t.opts.MaxBytes > 0 && t.Bytes() > t.opts.MaxBytes {
 		t.dropSpare()
 	}
-	return t.tooLarge(t.Groups(), t.Bytes(), t.members)
+	return t.tooLarge(t.Groups, t.Bytes(), t.members)
 }
 
 // tooLarge compares what is held with the bounds.
-func (t *Tally) tooLarge(groups int, bytes int64, members int) error {
+func (t *Tally) tooLarge(groups func() int, bytes int64, members int) error {
 	const mend = "raise --memory, let the query group by a window so that old groups leave, or run the rule on an engine"
 	if t.opts.MaxBytes > 0 && bytes > t.opts.MaxBytes {
 		return fmt.Errorf("rule %s: %d groups take %d bytes, more than the %d allowed; %s: %w",
-			t.rule.Name, groups, bytes, t.opts.MaxBytes, mend, ErrStateTooLarge)
+			t.rule.Name, groups(), bytes, t.opts.MaxBytes, mend, ErrStateTooLarge)
 	}
 	if members > t.opts.DistinctMax {
 		return fmt.Errorf("rule %s: COUNT(DISTINCT) holds %d values of %d groups in %d bytes, more than the %d values allowed; %s: %w",
-			t.rule.Name, members, groups, bytes, t.opts.DistinctMax, mend, ErrStateTooLarge)
+			t.rule.Name, members, groups(), bytes, t.opts.DistinctMax, mend, ErrStateTooLarge)
 	}
 	return nil
 }
