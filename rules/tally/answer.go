@@ -70,7 +70,7 @@ func (t *Tally) takeTouched() (refs []ref, tables int) {
 			tables++
 			for _, touched := range tb.touched {
 				refs = append(refs, ref{table: tb, group: touched.group, seq: touched.seq})
-				tb.flags[touched.group] &^= flagTouched
+				*tb.flags.at(touched.group) &^= flagTouched
 			}
 			if tb.touched = tb.touched[:0]; cap(tb.touched) > reserved {
 				tb.touched = nil
@@ -101,7 +101,7 @@ func (t *Tally) speaking(refs []ref) ([]ref, error) {
 
 // silent reports whether on_change has nothing to say of a group, and never had.
 func (j *judged) silent(i int, r ref) bool {
-	if j.holds[i] || r.table.flags[r.group]&(flagLive|flagFailed) != 0 {
+	if j.holds[i] || *r.table.flags.at(r.group)&(flagLive|flagFailed) != 0 {
 		return false
 	}
 	_, failed := j.failed[i]
@@ -118,7 +118,7 @@ func (t *Tally) answerChunk(refs []ref) error {
 	for i, r := range refs {
 		if reason, failed := j.failed[i]; failed {
 			t.reportFailing(r.table, r.group, &j.keys, int32(i), reason)
-		} else if j.holds[i] || r.table.flags[r.group]&flagLive != 0 {
+		} else if j.holds[i] || *r.table.flags.at(r.group)&flagLive != 0 {
 			picks = append(picks, int32(i))
 		} else {
 			t.succeed(r.table, r.group)
@@ -148,7 +148,7 @@ func (t *Tally) answerChunk(refs []ref) error {
 		t.succeed(r.table, r.group)
 		if j.holds[p] {
 			hash := hasher.sum128(int32(i))
-			if r.table.flags[r.group]&flagLive != 0 && r.table.emitted[r.group] == hash {
+			if *r.table.flags.at(r.group)&flagLive != 0 && *r.table.emitted.at(r.group) == hash {
 				continue
 			}
 			t.mark(r.table, r.group, flagLive, 0)
@@ -168,14 +168,14 @@ func (t *Tally) answerChunk(refs []ref) error {
 
 // reportFailing reports a group that has no answer, once until it has one again.
 func (t *Tally) reportFailing(tb *table, g int32, keys *keyText, row int32, reason string) {
-	if tb.flags[g]&flagFailed == 0 {
+	if *tb.flags.at(g)&flagFailed == 0 {
 		t.mark(tb, g, flagFailed, 0)
 		t.outbox.fail(keys.text(row), reason)
 	}
 }
 
 func (t *Tally) succeed(tb *table, g int32) {
-	if tb.flags[g]&flagFailed != 0 {
+	if *tb.flags.at(g)&flagFailed != 0 {
 		t.mark(tb, g, 0, flagFailed)
 	}
 }
@@ -275,7 +275,7 @@ func (t *Tally) answerClosed(refs []ref) error {
 	if t.rule.Emit == OnChange {
 		for i, r := range refs {
 			if j.silent(i, r) {
-				r.table.flags[r.group] &^= flagTouched
+				*r.table.flags.at(r.group) &^= flagTouched
 			}
 		}
 	}

@@ -231,7 +231,7 @@ func (f *finisher) answer(sections []section) error {
 func (f *finisher) answerInts(sections []section) (done bool, err error) {
 	total := 0
 	for _, s := range sections {
-		if total += s.groups(); len(s) > 1 || total > 2*groupsAtOnce {
+		if total += s.groups(); len(s) > 1 || s.groups() > chunkLen || total > 2*groupsAtOnce {
 			return false, nil
 		}
 	}
@@ -253,13 +253,14 @@ func (f *finisher) answerInts(sections []section) (done bool, err error) {
 // pack lists an index's groups in the order of keys; false: the keys are too far
 // apart for it.
 func (f *finisher) pack(x *intGroups) bool {
-	n := len(x.keys)
+	keys := x.keys.single()
+	n := len(keys)
 	f.groups = f.groups[:0]
 	if n == 0 {
 		return true
 	}
-	least, most := x.keys[0], x.keys[0]
-	for _, key := range x.keys {
+	least, most := keys[0], keys[0]
+	for _, key := range keys {
 		least, most = min(least, key), max(most, key)
 	}
 	shift, width := bits.Len(uint(n-1)), bits.Len64(uint64(most)-uint64(least))
@@ -268,7 +269,7 @@ func (f *finisher) pack(x *intGroups) bool {
 	}
 	f.packed = grown(f.packed, n)
 	packed := f.packed
-	for g, key := range x.keys {
+	for g, key := range keys {
 		packed[g] = (uint64(key)-uint64(least))<<shift | uint64(g)
 	}
 	f.sortPacked(shift, width)

@@ -91,7 +91,7 @@ func (x *byteGroups) findNull() int32 {
 	return x.null
 }
 
-func (x *byteGroups) len() int { return len(x.set.ends) }
+func (x *byteGroups) len() int { return x.set.len() }
 
 func (x *byteGroups) compare(a int32, in index, b int32) int {
 	like, ok := in.(interface{ texts() *byteGroups })

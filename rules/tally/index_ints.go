@@ -14,8 +14,8 @@ type intGroups struct {
 	small []uint16 // number of the group, and one; 0: empty; a power of two; nil: there are many groups
 	limit int      // of groups in small: half of it, so that most are found at the first look
 	slots shards[intSlot]
-	keys  []int64 // by group
-	null  int32   // the group of NULL
+	keys  chunked[int64] // by group
+	null  int32          // the group of NULL
 	seed  uint64
 }
 
@@ -30,7 +30,7 @@ const (
 )
 
 func newIntGroups(seed uint64) *intGroups {
-	x := &intGroups{null: noGroup, seed: seed}
+	x := &intGroups{null: noGroup, seed: seed, keys: chunked[int64]{chunks: make([][]int64, 1)}}
 	x.resize(leastSmall)
 	return x
 }
@@ -46,7 +46,7 @@ func hashInt(key int64, seed uint64) uint64 {
 func (x *intGroups) resize(slots int) {
 	x.small, x.limit = make([]uint16, slots), slots/2
 	mask := uint64(slots - 1)
-	for g, key := range x.keys {
+	for g, key := range x.keys.single() { // few groups are
 		if int32(g) == x.null {
 			continue
 		}
@@ -76,8 +76,8 @@ func (x *intGroups) enlarge(n int) {
 		return
 	}
 	x.small, x.slots = nil, newShards(x.seed, (*intSlot).hash)
-	x.slots.reserve(max(n, len(x.keys)))
-	for g, key := range x.keys {
+	x.slots.reserve(max(n, x.keys.len()))
+	for g, key := range x.keys.single() { // few groups were
 		if int32(g) != x.null {
 			x.insert(key, int32(g), hashInt(key, x.seed))
 		}
@@ -108,13 +108,14 @@ func (x *intGroups) reset() {
 		x.small, x.limit, x.slots = make([]uint16, leastSmall), leastSmall/2, shards[intSlot]{}
 	}
 	clear(x.small)
-	x.keys, x.null = x.keys[:0], noGroup
+	x.keys.reset()
+	x.null = noGroup
 }
 
 func (x *intGroups) findNull() int32 {
 	if x.null == noGroup {
-		x.null = int32(len(x.keys))
-		x.keys = append(x.keys, 0)
+		x.null = int32(x.keys.len())
+		x.keys.add(0)
 	}
 	return x.null
 }
@@ -141,7 +142,7 @@ func (x *intGroups) resolveInts(keys []int64, rows, groups []int32) {
 	for done < len(rows) && x.small != nil {
 		done += x.resolveSmall(keys, rows[done:], groups[done:])
 		if done < len(rows) {
-			x.enlarge(len(x.keys) + 1)
+			x.enlarge(x.keys.len() + 1)
 		}
 	}
 	for i, row := range rows[done:] {
@@ -158,9 +159,9 @@ func (x *intGroups) resolveInts(keys []int64, rows, groups []int32) {
 			groups[done+i] = s.number - 1
 			continue
 		}
-		g := int32(len(x.keys))
+		g := int32(x.keys.len())
 		groups[done+i] = g
-		x.keys = append(x.keys, key)
+		x.keys.add(key)
 		x.insert(key, g, hash)
 	}
 }
@@ -169,7 +170,8 @@ func (x *intGroups) resolveInts(keys []int64, rows, groups []int32) {
 // is no room. It returns how many rows that were.
 func (x *intGroups) resolveSmall(keys []int64, rows, groups []int32) int {
 	groups = groups[:len(rows)]
-	slots, held := x.small, x.keys
+	slots, held := x.small, x.keys.single()
+	defer func() { x.keys.chunks[0] = held }()
 	for i, row := range rows {
 		key := keys[row]
 		at := hashInt(key, x.seed)
@@ -183,18 +185,16 @@ func (x *intGroups) resolveSmall(keys []int64, rows, groups []int32) int {
 			continue
 		}
 		if len(held) >= x.limit {
-			x.keys = held
 			return i
 		}
 		groups[i] = int32(len(held))
 		held = append(held, key)
 		slots[at&uint64(len(slots)-1)] = uint16(len(held))
 	}
-	x.keys = held
 	return len(rows)
 }
 
-func (x *intGroups) len() int { return len(x.keys) }
+func (x *intGroups) len() int { return x.keys.len() }
 
 func (x *intGroups) emit(groups []int32, out []vector) {
 	v := &out[0]
@@ -202,7 +202,7 @@ func (x *intGroups) emit(groups []int32, out []vector) {
 	v.ints = grown(v.ints, from+len(groups))
 	into := v.ints[from:][:len(groups)]
 	for i, g := range groups {
-		into[i] = x.keys[g]
+		into[i] = *x.keys.at(g)
 		if g == x.null {
 			v.nulls = append(v.nulls, int32(from+i))
 		}
@@ -217,14 +217,14 @@ func (x *intGroups) compare(a int32, in index, b int32) int {
 	if anull, bnull := a == x.null, b == other.null; anull || bnull {
 		return nullsFirst(anull, bnull)
 	}
-	return cmp.Compare(x.keys[a], other.keys[b])
+	return cmp.Compare(*x.keys.at(a), *other.keys.at(b))
 }
 
 func (x *intGroups) encode(dst []byte, from, to int) []byte {
 	dst = appendNullAt(dst, x.null, from, to)
 	for g := from; g < to; g++ {
 		if int32(g) != x.null {
-			dst = appendInt(dst, x.keys[g])
+			dst = appendInt(dst, *x.keys.at(int32(g)))
 		}
 	}
 	return dst
@@ -262,13 +262,13 @@ func (x *intGroups) decode(r *reader, n, skip int) {
 		if i < skip {
 			continue
 		}
-		before := len(x.keys)
+		before := x.keys.len()
 		if i == null {
 			x.findNull()
 		} else {
 			x.find(key)
 		}
-		if len(x.keys) != before+1 {
+		if x.keys.len() != before+1 {
 			r.fail("a group key comes twice")
 			return
 		}
@@ -276,10 +276,12 @@ func (x *intGroups) decode(r *reader, n, skip int) {
 }
 
 func (x *intGroups) reserve(n int) {
-	x.keys = slices.Grow(x.keys, max(0, n-len(x.keys)))
+	if n <= chunkLen && n > x.keys.len() {
+		x.keys.chunks[0] = slices.Grow(x.keys.chunks[0], n-x.keys.len())
+	}
 	x.enlarge(n)
 }
 
 func (x *intGroups) bytes() int64 {
-	return int64(len(x.small))*2 + x.slots.count()*16 + int64(cap(x.keys))*8
+	return int64(len(x.small))*2 + x.slots.count()*16 + x.keys.bytes()
 }

@@ -1,6 +1,7 @@
 package tally
 
 import (
+	"hash/maphash"
 	"math/rand/v2"
 	"testing"
 
@@ -56,5 +57,50 @@ func TestIntGroups(t *testing.T) {
 			x.reset()
 			require.Zero(t, x.len())
 		}
+	}
+}
+
+// TestByteSet compares an index of texts with a map, over the pieces of its arena
+// and with texts that take several.
+func TestByteSet(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	s := newByteSet(maphash.MakeSeed())
+	for range 2 { // the second time in the room that is there
+		want, order := map[string]int32{}, []string{}
+		for i := range 60_000 {
+			n := r.IntN(30)
+			switch {
+			case i%9000 == 77:
+				n = pieceLen + r.IntN(pieceLen)
+			case i%7000 == 55:
+				n = pieceLen * (1 + r.IntN(2))
+			case i%5000 == 11:
+				n = r.IntN(pieceLen)
+			}
+			text := make([]byte, n)
+			for k := range text {
+				text[k] = byte(r.IntN(3))
+			}
+			g, known := want[string(text)]
+			if !known {
+				g = int32(len(order))
+				want[string(text)], order = g, append(order, string(text))
+			}
+			if got := s.find(text); got != g {
+				require.Equal(t, g, got, "text %d of %d bytes", i, n)
+			}
+		}
+		require.Equal(t, len(order), s.len())
+		size := 0
+		for g, text := range order {
+			size += len(text)
+			if string(s.at(int32(g))) != text {
+				require.Fail(t, "another text", "group %d of %d bytes", g, len(text))
+			}
+		}
+		require.Greater(t, s.bytes(), int64(size))
+		require.Less(t, s.bytes(), int64(2*size)+8<<20)
+		s.reset()
+		require.Zero(t, s.len())
 	}
 }
