@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -122,10 +123,10 @@ func TestRangesPassOverPages(t *testing.T) {
 					}
 					require.NoError(t, err)
 					for j := range int(got.NumRows()) {
-						var i int
-						_, err := fmt.Sscanf(got.Column(1).(*array.String).Value(j), "%07d", &i)
-						require.NoError(t, err)
-						require.Greater(t, i, last, "the order stays")
+						i, err := strconv.Atoi(got.Column(1).(*array.String).Value(j))
+						if err != nil || i <= last {
+							t.Fatalf("row %d comes after %d: %v", i, last, err)
+						}
 						last = i
 						seen[i] = true
 						for c := range prunedSchema.Fields {
@@ -137,8 +138,8 @@ func TestRangesPassOverPages(t *testing.T) {
 					got.Release()
 				}
 				for i, s := range seen {
-					if each.want(i) && (each.nulls || !batch.Column(0).IsNull(i)) {
-						require.True(t, s, "row %d", i)
+					if !s && each.want(i) && (each.nulls || !batch.Column(0).IsNull(i)) {
+						t.Fatalf("row %d is missing", i)
 					}
 				}
 				if each.few && writer != "plain" {

@@ -203,7 +203,7 @@ func validate(a arrow.Array) error {
 }
 
 func TestRowsOfArrowFiles(t *testing.T) {
-	for seed := range uint64(150) {
+	for seed := range uint64(90) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			g := &generator{Rand: rand.New(rand.NewPCG(seed, 8))}
 			s := g.schema()
@@ -214,7 +214,7 @@ func TestRowsOfArrowFiles(t *testing.T) {
 }
 
 func TestRowsOfOurFiles(t *testing.T) {
-	for seed := range uint64(100) {
+	for seed := range uint64(50) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			g := &generator{Rand: rand.New(rand.NewPCG(seed, 10))}
 			s := g.schema()
