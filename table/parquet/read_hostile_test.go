@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/parquet-go/parquet-go/format"
 	"github.com/stretchr/testify/require"
 
 	"lake/schemas"
@@ -120,6 +121,35 @@ func TestDamagedPagesAreSeen(t *testing.T) {
 		_, err = readLeaf(rand.New(rand.NewPCG(1, 1)), &Pages{}, b, 0, b.Leaves()[c.Leaf])
 		require.ErrorContains(t, err, "checksum")
 	}
+}
+
+// TestLies has pages say what is not so.
+func TestLies(t *testing.T) {
+	col := &Column{Path: []string{"c"}, Physical: format.Int64, Width: 8}
+	for index, good := range map[byte]bool{2: true, 3: false} {
+		p := Pages{col: col, indexed: true, dict: Values{N: 3}, indices: newHybrid([]byte{5 << 1, index}, 2)}
+		err := p.values(&Run{}, 5)
+		require.Equal(t, good, err == nil, "%v", err)
+	}
+	p := Pages{col: col, slots: 5}
+	require.NoError(t, p.slotsOf(pageHead{slots: 5}))
+	require.ErrorContains(t, p.slotsOf(pageHead{slots: 6}), "more values")
+
+	// A list of 2^31-1 structs, and another of as many booleans, in no bytes.
+	for _, kind := range []byte{thriftStruct, thriftTrue} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		var meta format.FileMetaData
+		require.ErrorIs(t, decodeThrift([]byte{2<<4 | thriftList, 0xf0 | kind, 0xff, 0xff, 0xff, 0xff, 7, 0, 0}, &meta), errThrift)
+		runtime.ReadMemStats(&after)
+		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1<<20))
+	}
+	_, err := NewUnpacker().unpackTo(format.Snappy, nil, []byte{0x80, 0x80, 0x80, 0x80, 4}, 1<<30)
+	require.ErrorIs(t, err, errPageSize)
+	_, err = NewUnpacker().unpackTo(format.Lz4Raw, nil, []byte{1, 2, 3}, 1<<30)
+	require.ErrorIs(t, err, errPageSize)
+	_, err = NewUnpacker().unpackTo(format.Zstd, nil, []byte("no zstd at all"), 1<<30)
+	require.Error(t, err)
 }
 
 // FuzzRead reads bytes as a file. The seed says how: runs' lengths, and the schema

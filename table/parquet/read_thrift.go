@@ -118,19 +118,13 @@ func (c *cursor) skip(kind byte, depth int, listed bool) {
 		if n == 15 {
 			n = c.uvarint()
 		}
-		if n > uint64(len(c.data)-c.at) { // each takes a byte at least
-			c.fail()
-		}
-		for ; n > 0 && c.err == nil; n-- {
+		for ; n > 0 && c.err == nil; n-- { // each takes a byte at least
 			c.skip(b&0xf, depth+1, true)
 		}
 	case thriftMap:
 		n := c.uvarint()
 		if n == 0 {
 			return
-		}
-		if n > uint64(len(c.data)-c.at) {
-			c.fail()
 		}
 		b := c.byte()
 		for ; n > 0 && c.err == nil; n-- {
