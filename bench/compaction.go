@@ -71,14 +71,19 @@ func (b *bench) small(ctx context.Context, w *work, job string, peer func(files 
 	}
 	w.name = fmt.Sprintf(w.name, len(paths))
 	w.other = peer(before(job))
-	w.lake = figures.Process{Args: []string{b.lake, "compact", job}, Before: func() error { // the catalog holds absolute paths
-		if err := os.RemoveAll(warehouse(job)); err != nil {
+	w.lake = figures.Process{Args: []string{b.lake, "compact", job}, Before: b.putBack(ctx, job, saved)}
+	return len(paths), nil
+}
+
+// putBack puts a saved warehouse where it was: its catalog holds absolute paths.
+func (b *bench) putBack(ctx context.Context, job, saved string) func() error {
+	return func() error {
+		if err := clean(job)(); err != nil {
 			return err
 		}
 		_, err := b.output(ctx, "cp", "-a", saved, warehouse(job))
 		return err
-	}}
-	return len(paths), nil
+	}
 }
 
 // rewritten looks that the table has fewer files than it had, with the same rows in them.

@@ -11,16 +11,6 @@ import (
 	"lake/bench/figures"
 )
 
-// part is what makes its lines by itself.
-type part struct {
-	name string
-	run  func(context.Context) error
-}
-
-func (b *bench) parts() []part {
-	return []part{{"start-up", b.startUp}}
-}
-
 // startUp times commands that do next to nothing.
 func (b *bench) startUp(ctx context.Context) error {
 	const runs = 30
@@ -30,7 +20,7 @@ func (b *bench) startUp(ctx context.Context) error {
 	}{{[]string{"version"}, 50 * time.Millisecond}, {[]string{"lint", "jobs/nobroker.yaml"}, 100 * time.Millisecond}} {
 		var took []float64
 		for range runs + 1 {
-			run, err := figures.Time(ctx, figures.Process{Args: append([]string{b.lake}, each.args...)})
+			run, err := figures.Process{Args: append([]string{b.lake}, each.args...)}.Time(ctx)
 			if err != nil {
 				return err
 			}

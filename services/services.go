@@ -29,6 +29,8 @@ type Options struct {
 	Log io.Writer
 	// Settings are added to the server's own (server.properties, postgresql.conf, flags) and win.
 	Settings map[string]string
+	// Classpath is more for Flink's, as java takes it: "folder/*". A connector's jars.
+	Classpath string
 	// KDC is whom an HDFS, a Hive Metastore or a HiveServer2 asks who its clients
 	// are; nil: they believe anybody. It runs as long as they do.
 	KDC *KDC

@@ -52,9 +52,10 @@ func Compare(work, peer, how string, pairs []Pair, rate, memory float64) Line {
 		lakeMemory, otherMemory = append(lakeMemory, float64(p.Lake.Memory)), append(otherMemory, float64(p.Peer.Memory))
 	}
 	ratio, least, most := Spread(ratios)
-	l := Line{Work: work, Peer: peer, How: how, Lake: seconds(Median(lake)), Other: seconds(Median(other)), Ratio: fmt.Sprintf("%.2f (%.2f–%.2f)", ratio, least, most)}
+	l := Line{Work: work, Peer: peer, How: how, Lake: seconds(Median(lake)), Other: seconds(Median(other)), Ratio: fmt.Sprintf("%.2f (%.2f–%.2f of %d)", ratio, least, most, len(pairs))}
 	if work := Median(inside); work > 0 {
 		l.Other += fmt.Sprintf(", %s of it work", seconds(work))
+		l.Ratio += fmt.Sprintf(", %.2f by its work alone", work/Median(lake))
 	}
 	if rate > 0 {
 		l.Targets = append(l.Targets, Target{fmt.Sprintf("rate ≥ %.2f", rate), ratio >= rate})
@@ -145,4 +146,13 @@ func Read(in io.Reader, each func(Line) error) error {
 			return err
 		}
 	}
+}
+
+// Grouped is a number as lake prints it: 1,234.
+func Grouped(n int64) string {
+	text := fmt.Sprint(n)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
 }

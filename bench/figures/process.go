@@ -24,10 +24,10 @@ type Process struct {
 // inside is how a process says how long its work alone took, on a line of its own.
 var inside = regexp.MustCompile(`(?m)^inside ([0-9.]+) s$`)
 
-// Time runs a process and reads the system's own account of it. What the run
+// Time runs the process and reads the system's own account of it. What the run
 // before left to be written to the disk is written first: lake waits for the
 // disk, and would wait for its peer's files, too.
-func Time(ctx context.Context, p Process) (Run, error) {
+func (p Process) Time(ctx context.Context) (Run, error) {
 	if p.Before != nil {
 		if err := p.Before(); err != nil {
 			return Run{}, err
@@ -65,16 +65,17 @@ func Time(ctx context.Context, p Process) (Run, error) {
 	return run, nil
 }
 
-// Pairs times two processes in turn: one pair to warm up, after which check
-// compares what both made (nil: nothing to compare), then those that count.
-func Pairs(ctx context.Context, many int, lake, peer Process, check func(context.Context) error) ([]Pair, error) {
+// Pairs times two works in turn, for processes their methods Time: one pair to warm
+// up, after which check compares what both made (nil: nothing to compare), then
+// those that count.
+func Pairs(ctx context.Context, many int, lake, peer func(context.Context) (Run, error), check func(context.Context) error) ([]Pair, error) {
 	var pairs []Pair
 	for i := range many + 1 {
-		l, err := Time(ctx, lake)
+		l, err := lake(ctx)
 		if err != nil {
 			return nil, err
 		}
-		p, err := Time(ctx, peer)
+		p, err := peer(ctx)
 		if err != nil {
 			return nil, err
 		}

@@ -20,10 +20,10 @@ func TestWriteReplacesTheSameWorkAndKeepsOthers(t *testing.T) {
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)
 	require.Equal(t, "head\n"+begin+"\n\nThe last run: second.\n\n"+Header+
-		"| flat | DuckDB 2.0.1 | 2.00 s | 2.00 s | 1.00 (1.00–1.00) | 1 / 2 MiB | rate ≥ 1.50, memory ≤ 0.70 | **misses**, holds |\n"+
-		"| nested | DuckDB 2.0.0 | 1.00 s | 2.00 s | 2.00 (2.00–2.00) | 1 / 2 MiB | rate ≥ 1.50, memory ≤ 0.70 | holds, holds |\n"+
-		"| flat | polars 2.1.0 | 1.00 s | 2.00 s | 2.00 (2.00–2.00) | 1 / 2 MiB | rate ≥ 1.50, memory ≤ 0.70 | holds, holds |\n"+
-		"| new | Spark 3 | 1.00 s | 2.00 s | 2.00 (2.00–2.00) | 1 / 2 MiB | rate ≥ 1.50, memory ≤ 0.70 | holds, holds |\n"+
+		"| flat | DuckDB 2.0.1 | 2.00 s | 2.00 s | 1.00 (1.00–1.00 of 1) | 1 / 2 MiB | rate ≥ 1.50, memory ≤ 0.70 | **misses**, holds |\n"+
+		"| nested | DuckDB 2.0.0 | 1.00 s | 2.00 s | 2.00 (2.00–2.00 of 1) | 1 / 2 MiB | rate ≥ 1.50, memory ≤ 0.70 | holds, holds |\n"+
+		"| flat | polars 2.1.0 | 1.00 s | 2.00 s | 2.00 (2.00–2.00 of 1) | 1 / 2 MiB | rate ≥ 1.50, memory ≤ 0.70 | holds, holds |\n"+
+		"| new | Spark 3 | 1.00 s | 2.00 s | 2.00 (2.00–2.00 of 1) | 1 / 2 MiB | rate ≥ 1.50, memory ≤ 0.70 | holds, holds |\n"+
 		"\n"+howHeader+"| flat | DuckDB 2.0.1 | `run flat` |\n| nested | DuckDB 2.0.0 | `run nested` |\n| flat | polars 2.1.0 | `run flat` |\n| new | Spark 3 | `run new` |\n"+
 		end+"\ntail\n", string(data))
 	require.ErrorContains(t, Write(filepath.Join(t.TempDir(), "none"), "", nil), "no such file")
