@@ -30,8 +30,9 @@ type bench struct {
 	pairs        int
 	scale        float64
 	only         string
-	write        string // a file with markers for the table; "": none
-	host         string // the machine, lake and the day
+	write        string            // a file with markers for the table; "": none
+	summary      string            // a file with markers for a short one; "": none
+	host         string            // the machine, lake and the day
 	versions     map[string]string // of the peers, as they say themselves
 	lines        []figures.Line
 	table        *figures.Printer
@@ -53,6 +54,7 @@ func main() {
 	flag.Float64Var(&b.scale, "scale", 1, "part of the full size")
 	flag.StringVar(&b.only, "only", "", "only the works whose name, or whose peer's, holds one of these, with commas between them")
 	flag.StringVar(&b.write, "write", "", "also write the table into this file, in place of what is between its markers; lines of works that are not done stay")
+	flag.StringVar(&b.summary, "summary", "", "with -write: also write a short table into this file")
 	flag.Parse()
 	exit(b.run(ctx))
 }
@@ -163,6 +165,11 @@ func (b *bench) line(l figures.Line) error {
 	b.lines = append(b.lines, l)
 	if b.write != "" { // at once: the whole takes long
 		if err := figures.Write(b.write, b.host, b.lines); err != nil {
+			return err
+		}
+	}
+	if b.write != "" && b.summary != "" {
+		if err := figures.Summarize(b.write, b.summary); err != nil {
 			return err
 		}
 	}
