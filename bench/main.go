@@ -41,9 +41,11 @@ type bench struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if len(os.Args) > 1 && os.Args[1] == "bare" {
-		exit(bare(ctx, os.Args[2:]))
-		return
+	if len(os.Args) > 1 {
+		if alone, ok := map[string]func(context.Context, []string) error{"bare": bare, "parts": parts}[os.Args[1]]; ok {
+			exit(alone(ctx, os.Args[2:]))
+			return
+		}
 	}
 	b := &bench{versions: map[string]string{}, table: figures.NewPrinter(os.Stdout, false)}
 	flag.StringVar(&b.lake, "lake", "bin/lake", "the binary")

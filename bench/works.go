@@ -36,11 +36,19 @@ func (b *bench) works(ctx context.Context) ([]work, error) {
 	works := append(b.toParquet("flat", rows(in.flatRows)+" flat JSON events → date-partitioned Parquet", flat, in.flat, 2, 0.7),
 		b.toParquet("nested", rows(in.nestedRows)+" nested events → date-partitioned Parquet", nested, in.nested, 1.3, 0)...)
 	bareOut := filepath.Join(b.work, "bare")
-	works = append(works, work{
-		name: rows(in.flatRows) + " events, full ingest with three rules", peer: "decode and write alone", target: 0.7,
-		lake:  b.ingest(ruled),
-		other: figures.Process{Before: func() error { return os.RemoveAll(bareOut) }, Args: []string{b.self, "bare", in.flat, bareOut}},
-	})
+	for _, each := range []struct {
+		command, peer string
+		target        float64
+	}{
+		{"bare", "decode and write alone", 0.7},
+		{"parts", "the sum of its parts (read, decode, rules and write, one after the other)", 0.8},
+	} {
+		works = append(works, work{
+			name: rows(in.flatRows) + " events, full ingest with three rules", peer: each.peer, target: each.target,
+			lake:  b.ingest(ruled),
+			other: figures.Process{Before: func() error { return os.RemoveAll(bareOut) }, Args: []string{b.self, each.command, in.flat, bareOut}},
+		})
+	}
 	works = append(works, b.counts(rows(in.flatRows), ruled)...)
 	return append(works, b.compactions(small)...), nil
 }

@@ -68,7 +68,7 @@ func TestTokensAreGuarded(t *testing.T) {
 	for _, seal := range []bool{false, true} {
 		key := randomKey(t, etypeID.AES256_CTS_HMAC_SHA1_96)
 		client, server := pair(key, false)
-		one, err := server.wrap([]byte("one"), seal)
+		one, err := server.wrap([]byte("one answer, longer than what is filled up"), seal)
 		require.NoError(t, err)
 		two, err := server.wrap([]byte("two"), seal)
 		require.NoError(t, err)

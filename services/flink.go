@@ -52,8 +52,7 @@ func startFlink(ctx context.Context, o Options) (*Flink, error) {
 		return nil, err
 	}
 	return attempts("flink", o, func(place home) (*Flink, error) {
-		stop := asked(syscall.SIGTERM, 10*time.Second)
-		f := &Flink{java: java, path: filepath.Join(jars, "*"), server: server{name: "Flink", home: place, stop: stop, end: place.killedIfTemporary(stop)}}
+		f := &Flink{java: java, path: filepath.Join(jars, "*"), server: newServer("Flink", place, syscall.SIGTERM, 10*time.Second)}
 		f.run = f.gateway
 		if o.Classpath != "" {
 			f.path += string(filepath.ListSeparator) + o.Classpath

@@ -58,9 +58,8 @@ func startHiveServer2(ctx context.Context, o Options) (*HiveServer, error) {
 		return nil, err
 	}
 	return attempts("hiveserver", o, func(place home) (*HiveServer, error) {
-		stop := asked(syscall.SIGTERM, 30*time.Second)
 		h := &HiveServer{java: java, jars: filepath.Join(jars, "*"), kdc: o.KDC, keys: o.Keystore,
-			server: server{name: "HiveServer2", home: place, stop: stop, end: place.killedIfTemporary(stop)}}
+			server: newServer("HiveServer2", place, syscall.SIGTERM, 30*time.Second)}
 		h.run = h.hiveServer2
 		h.metastore = newMetastore(home{filepath.Join(place.dir, "metastore"), place.temporary}, java, dist)
 		// Only with HiveServer2's own classes does it understand the filters on

@@ -60,8 +60,7 @@ func startMetastore(ctx context.Context, o Options) (*Metastore, error) {
 
 // newMetastore is one that is not started yet.
 func newMetastore(h home, java, dist string) *Metastore {
-	stop := asked(syscall.SIGTERM, 30*time.Second)
-	m := &Metastore{java: java, dist: dist, server: server{name: "the Hive Metastore", home: h, stop: stop, end: h.killedIfTemporary(stop)}}
+	m := &Metastore{java: java, dist: dist, server: newServer("the Hive Metastore", h, syscall.SIGTERM, 30*time.Second)}
 	m.run = m.metastore
 	return m
 }

@@ -271,6 +271,8 @@ func (h *hiveClient) swap(ctx context.Context, database, name string, t *hm.Tabl
 		return struct{}{}, c.AlterTableWithEnvironmentContext(ctx, database, name, t, &hm.EnvironmentContext{Properties: map[string]string{
 			"expected_parameter_key":   hive.MetadataLocationKey,
 			"expected_parameter_value": expected,
+			// Else it lists all of the table's folders at each commit, to count files.
+			"DO_NOT_UPDATE_STATS": "true",
 		}})
 	})
 	return err

@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"syscall"
@@ -35,6 +36,7 @@ type bench struct {
 	pairs        int
 	batch        int
 	only         string
+	profile      string
 	work         string // files that the two exchange
 	json         bool
 }
@@ -51,6 +53,7 @@ func main() {
 	flag.IntVar(&b.pairs, "pairs", 9, "so many pairs")
 	flag.StringVar(&b.only, "only", "", "only the work whose name holds this")
 	flag.BoolVar(&b.json, "json", false, "print the lines that have targets as JSON, for make bench")
+	flag.StringVar(&b.profile, "cpuprofile", "", "no peer: lake alone, its time on all cores, and its profile into this file")
 	flag.Parse()
 	if err := b.run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/memory:", err)
@@ -72,6 +75,9 @@ func (b *bench) run(ctx context.Context) (err error) {
 		return fmt.Errorf("load the events: %w", err)
 	}
 	defer release(batches)
+	if b.profile != "" {
+		return b.alone(batches)
+	}
 	shared := filepath.Join(b.work, "events.arrow")
 	if err := writeBatches(shared, schemaOf(batches), batches); err != nil {
 		return err
@@ -99,6 +105,50 @@ func (b *bench) head(ctx context.Context, peer *peer) {
 	fmt.Printf("lake %s, %s; DuckDB and pyarrow %s; %d cores; %d pairs; %s\n", lakeVersion(ctx, b.lake), runtime.Version(), peer.versions, runtime.NumCPU(), b.pairs, time.Now().UTC().Format(time.DateOnly))
 	fmt.Printf("\n| work | rows | answers | lake ms | DuckDB ms | rate, lake/DuckDB (min–max) | target |\n|---|--:|--:|--:|--:|--:|---|\n")
 }
+
+// alone times lake without its peer, which a busy machine disturbs less.
+func (b *bench) alone(batches []arrow.RecordBatch) (err error) {
+	file, err := os.Create(b.profile)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if err := pprof.StartCPUProfile(file); err != nil {
+		return err
+	}
+	defer pprof.StopCPUProfile()
+	for _, w := range works() {
+		if !strings.Contains(w.name, b.only) {
+			continue
+		}
+		var walls, cores []time.Duration
+		for range b.pairs {
+			runtime.GC()
+			started, used := time.Now(), used()
+			out, err := w.count(batches)
+			if err != nil {
+				return err
+			}
+			walls, cores = append(walls, time.Since(started)), append(cores, usedSince(used))
+			release(out)
+		}
+		slices.Sort(walls)
+		slices.Sort(cores)
+		fmt.Printf("%s: %.1f ms, %.1f ms on all cores\n", w.name, milli(walls[len(walls)/2]), milli(cores[len(cores)/2]))
+	}
+	return nil
+}
+
+// used is the processor time of this process.
+func used() time.Duration {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		return 0
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
+func usedSince(before time.Duration) time.Duration { return used() - before }
 
 // pair times a work: two pairs to warm up, the first of which is checked, then
 // those that count.

@@ -17,6 +17,7 @@ def plain(t):
 events = plain(table(sys.argv[1]))
 con = duckdb.connect()
 con.execute("SET preserve_insertion_order = false")
+con.execute("SET enable_progress_bar = false")
 con.register("events", events)
 threads = con.sql("SELECT current_setting('threads')").fetchall()[0][0]
 print(f"{duckdb.__version__} ({threads} threads), {pa.__version__}", flush=True)
@@ -31,8 +32,7 @@ for line in sys.stdin:
         continue
     path, query = rest.split(" ", 1)
     con.register("lake", plain(table(path)))
-    ours, theirs, both = con.sql(f"""WITH theirs AS ({query})
-        SELECT (SELECT count(*) FROM lake), (SELECT count(*) FROM theirs),
-               (SELECT count(*) FROM (SELECT * FROM lake INTERSECT ALL SELECT * FROM theirs))""").fetchall()[0]
+    count = "SELECT count(*), sum(hash(answer)) FROM (%s) AS answer"  # of whole rows, in any order
+    ours, theirs = (con.sql(count % query).fetchall()[0] for query in ("SELECT * FROM lake", query))
     con.unregister("lake")
-    print("equal" if ours == theirs == both else f"lake has {ours} answers, DuckDB {theirs}, and {both} are the same", flush=True)
+    print("equal" if ours == theirs else f"lake has {ours}, DuckDB {theirs} (answers, sum of their hashes)", flush=True)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"runtime"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -149,7 +150,7 @@ func (w work) count(batches []arrow.RecordBatch) ([]arrow.RecordBatch, error) {
 		rule.Emit = tally.OnClose
 		return w.closing(rule, batches)
 	}
-	t, err := tally.New(rule, tally.Options{})
+	t, err := tally.NewParts(rule, tally.Options{}, runtime.GOMAXPROCS(0))
 	if err != nil {
 		return nil, err
 	}
@@ -159,12 +160,12 @@ func (w work) count(batches []arrow.RecordBatch) ([]arrow.RecordBatch, error) {
 			return nil, err
 		}
 	}
-	a, err := t.Final()
-	if err != nil {
-		return nil, err
-	}
-	a.Keys.Release()
-	return []arrow.RecordBatch{a.Rows}, nil
+	var out []arrow.RecordBatch
+	err = t.EachFinal(func(rows arrow.RecordBatch, _ []tally.GroupFailure) error {
+		out = append(out, rows)
+		return nil
+	})
+	return out, err
 }
 
 // closing answers each minute when the watermark, an hour behind the latest

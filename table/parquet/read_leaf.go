@@ -37,10 +37,10 @@ type leafReader struct {
 // slackBytes behind a text let short ones be copied in one move.
 const slackBytes = 16
 
-// open begins a row group.
-func (l *leafReader) open(f *File, group int) error {
-	if err := l.pages.Open(f, group, l.col); err != nil {
-		return err
+// open begins a row group, of which these rows are wanted.
+func (l *leafReader) open(f *File, group int, rows []stretch) error {
+	if err := l.pages.openRows(f, group, l.col, rows); err != nil {
+		return fmt.Errorf("column %s of row group %d: %w", dotted(l.col.Path), group, err)
 	}
 	return l.takeDictionary()
 }
@@ -116,26 +116,6 @@ func (l *leafReader) read(rows int) error {
 		}
 		if err := l.add(r); err != nil {
 			return l.failed(err)
-		}
-	}
-	return nil
-}
-
-// skip passes so many rows.
-func (l *leafReader) skip(rows int64) error {
-	for begun := int64(0); begun < rows; {
-		r, err := l.pages.Next(int(min(rows-begun, maxRun)))
-		if err != nil {
-			return err
-		}
-		if r.Slots == 0 {
-			return l.failed(errShort)
-		}
-		begun += int64(r.Rows)
-	}
-	for l.col.MaxRep > 0 {
-		if r, err := l.pages.Next(0); err != nil || r.Slots == 0 {
-			return err
 		}
 	}
 	return nil

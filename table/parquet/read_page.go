@@ -83,6 +83,12 @@ func (p *Pages) slotsOf(h pageHead) error {
 		return errors.New("its pages have more values than the footer says")
 	}
 	p.left, p.ahead = int(h.slots), p.reps[:0]
+	if p.some {
+		if len(p.firsts) == 0 {
+			return errIndex
+		}
+		p.row, p.firsts = p.firsts[0], p.firsts[1:]
+	}
 	return nil
 }
 

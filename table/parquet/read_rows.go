@@ -187,7 +187,7 @@ func (r *Rows) Next() (arrow.RecordBatch, error) {
 	s := &r.todo[0]
 	if s.from > r.at {
 		for _, l := range r.leaves {
-			if err := l.skip(s.from - r.at); err != nil {
+			if err := l.failed(l.pages.seek(s.from)); err != nil {
 				return nil, err
 			}
 		}
@@ -215,7 +215,7 @@ func (r *Rows) openGroup() (err error) {
 	rows := r.file.GroupRows(r.group)
 	size := int64(0)
 	for _, l := range r.leaves {
-		if err := l.open(r.file, r.group); err != nil {
+		if err := l.open(r.file, r.group, r.todo); err != nil {
 			return err
 		}
 		size += r.file.chunk(r.group, l.col.Leaf).MetaData.TotalUncompressedSize

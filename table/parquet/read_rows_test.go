@@ -120,10 +120,8 @@ func relabel(data arrow.ArrayData, want arrow.DataType) (arrow.ArrayData, error)
 }
 
 // readRows reads all of a file, as s has it.
-func readRows(t *testing.T, mem memory.Allocator, data []byte, s schemas.Schema, o RowsOptions) (out []arrow.RecordBatch) {
+func readRows(t *testing.T, mem memory.Allocator, f *File, s schemas.Schema, o RowsOptions) (out []arrow.RecordBatch) {
 	t.Helper()
-	f, err := Open(bytes.NewReader(data), int64(len(data)), nil)
-	require.NoError(t, err)
 	o.Mem = mem
 	r, err := f.Rows(s.Arrow(), o)
 	require.NoError(t, err)
@@ -144,10 +142,18 @@ func readRows(t *testing.T, mem memory.Allocator, data []byte, s schemas.Schema,
 // requireRows reads a file and compares it with the rows that were written.
 func requireRows(t *testing.T, g *rand.Rand, data []byte, s schemas.Schema, want []picked) {
 	t.Helper()
+	f, err := Open(bytes.NewReader(data), int64(len(data)), nil)
+	require.NoError(t, err)
+	require.True(t, f.HasIDs())
+	requireFile(t, g, f, s, want)
+}
+
+func requireFile(t *testing.T, g *rand.Rand, f *File, s schemas.Schema, want []picked) {
+	t.Helper()
 	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
 	defer mem.AssertSize(t, 0)
 	at := 0
-	for _, batch := range readRows(t, mem, data, s, RowsOptions{Batch: []int{1 + g.IntN(50), 1000, 32 << 10}[g.IntN(3)]}) {
+	for _, batch := range readRows(t, mem, f, s, RowsOptions{Batch: []int{1 + g.IntN(50), 1000, 32 << 10}[g.IntN(3)]}) {
 		for i := range int(batch.NumRows()) {
 			for c := range s.Fields {
 				if d := differs(want[at].batch.Column(c), want[at].row, batch.Column(c), i); d != "" {
@@ -215,5 +221,123 @@ func TestRowsOfOurFiles(t *testing.T) {
 			data, want := g.ownFile(t, s)
 			requireRows(t, g.Rand, data, s, want)
 		})
+	}
+}
+
+// TestInt96 reads timestamps as Spark and Hive wrote them for years.
+func TestInt96(t *testing.T) {
+	s := schemas.Schema{Fields: []schemas.Field{{ID: 1, Name: "at", Type: schemas.Type{Kind: schemas.Timestamp}}}}
+	b := array.NewRecordBuilder(memory.DefaultAllocator, s.Arrow())
+	defer b.Release()
+	nanos := s.Arrow().Field(0)
+	nanos.Type = arrow.FixedWidthTypes.Timestamp_ns
+	n := array.NewRecordBuilder(memory.DefaultAllocator, arrow.NewSchema([]arrow.Field{nanos}, nil))
+	defer n.Release()
+	at := b.Field(0).(*array.TimestampBuilder)
+	for _, x := range []int64{0, -1, 1, 1_638_230_400_000_000, -86_400_000_000, 9_000_000_000_000_000, -9_000_000_000_000_000} {
+		at.Append(arrow.Timestamp(x))
+		at.AppendNull()
+		n.Field(0).(*array.TimestampBuilder).Append(arrow.Timestamp(x * 1000))
+		n.Field(0).AppendNull()
+	}
+	batch, written := b.NewRecordBatch(), n.NewRecordBatch()
+	defer batch.Release()
+	defer written.Release()
+	var want []picked
+	for i := range int(batch.NumRows()) {
+		want = append(want, picked{batch, i})
+	}
+	for _, dictionary := range []bool{true, false} {
+		var out bytes.Buffer
+		w, err := pqarrow.NewFileWriter(written.Schema(), &out, arrowparquet.NewWriterProperties(arrowparquet.WithDictionaryDefault(dictionary)), pqarrow.NewArrowWriterProperties(pqarrow.WithDeprecatedInt96Timestamps(true)))
+		require.NoError(t, err)
+		require.NoError(t, w.Write(written))
+		require.NoError(t, w.Close())
+		f, err := Open(bytes.NewReader(out.Bytes()), int64(out.Len()), nil)
+		require.NoError(t, err)
+		require.Equal(t, format.Int96, f.Leaves()[0].Physical)
+		requireRows(t, rand.New(rand.NewPCG(1, 1)), out.Bytes(), s, want)
+	}
+	require.ErrorIs(t, int96s(make([]byte, 8), []byte{0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0x7f}), errRange)
+}
+
+// TestPromotions reads files from before a column's type was widened.
+func TestPromotions(t *testing.T) {
+	field := func(kind schemas.Kind, precision int) schemas.Schema {
+		return schemas.Schema{Fields: []schemas.Field{{ID: 1, Name: "c", Type: schemas.Type{Kind: kind, Precision: precision, Scale: min(precision, 2)}}}}
+	}
+	for _, each := range []struct{ from, to schemas.Schema }{
+		{field(schemas.Int32, 0), field(schemas.Int64, 0)},
+		{field(schemas.Float32, 0), field(schemas.Float64, 0)},
+		{field(schemas.Decimal, 9), field(schemas.Decimal, 18)},
+		{field(schemas.Decimal, 18), field(schemas.Decimal, 38)},
+		{field(schemas.Decimal, 20), field(schemas.Decimal, 30)},
+		{field(schemas.String, 0), field(schemas.Bytes, 0)},
+	} {
+		g := &generator{Rand: rand.New(rand.NewPCG(3, 17))}
+		data, want := g.ownFile(t, each.from)
+		for len(want) == 0 {
+			data, want = g.ownFile(t, each.from)
+		}
+		f, err := Open(bytes.NewReader(data), int64(len(data)), nil)
+		require.NoError(t, err)
+		at := 0
+		for _, batch := range readRows(t, memory.DefaultAllocator, f, each.to, RowsOptions{Batch: 1000}) {
+			for i := range int(batch.NumRows()) {
+				w := want[at]
+				require.Equal(t, w.batch.Column(0).ValueStr(w.row), batch.Column(0).ValueStr(i), "%s as %s", each.from.Fields[0].Type, each.to.Fields[0].Type)
+				at++
+			}
+		}
+		require.Len(t, want, at)
+		back := field(schemas.Bool, 0)
+		_, err = f.Rows(back.Arrow(), RowsOptions{})
+		require.ErrorIs(t, err, ErrForm)
+	}
+}
+
+// TestColumnsThatAreNotThere reads columns that a file lacks, whole ones and
+// members, with all members of a struct among them.
+func TestColumnsThatAreNotThere(t *testing.T) {
+	for seed := range uint64(40) {
+		g := &generator{Rand: rand.New(rand.NewPCG(seed, 18))}
+		s := g.schema()
+		data, want := g.ownFile(t, s)
+		asked := schemas.Schema{}
+		for _, f := range s.Fields {
+			asked.Fields = append(asked.Fields, schemas.Field{ID: 1000 + f.ID, Name: "new" + f.Name, Type: f.Type}, f)
+			if f.Type.Kind == schemas.Struct { // of other members only
+				f.Type.Fields = []schemas.Field{{ID: 2000 + f.ID, Name: "other", Type: schemas.Type{Kind: schemas.String}}}
+				f.Name += "_"
+				asked.Fields = append(asked.Fields, f)
+			}
+		}
+		f, err := Open(bytes.NewReader(data), int64(len(data)), nil)
+		require.NoError(t, err)
+		at := 0
+		for _, batch := range readRows(t, memory.DefaultAllocator, f, asked, RowsOptions{Batch: 500}) {
+			for i := range int(batch.NumRows()) {
+				c := 0
+				for k, f := range s.Fields {
+					is := want[at].batch.Column(k)
+					require.True(t, batch.Column(c).IsNull(i))
+					if d := differs(is, want[at].row, batch.Column(c+1), i); d != "" {
+						t.Fatalf("row %d: column %d%s", at, k, d)
+					}
+					c += 2
+					if f.Type.Kind == schemas.Struct {
+						require.Equal(t, is.IsNull(want[at].row), batch.Column(c).IsNull(i))
+						require.True(t, batch.Column(c).(*array.Struct).Field(0).IsNull(i))
+						c++
+					}
+				}
+				at++
+			}
+			for _, col := range batch.Columns() {
+				require.NoError(t, validate(col))
+			}
+			batch.Release()
+		}
+		require.Len(t, want, at)
 	}
 }
