@@ -52,7 +52,8 @@ of all commands is also an environment variable: LAKE_WAREHOUSE, LAKE_CATALOG.
 
 Results go to stdout, logs to stderr. Exit codes: 0 done, 1 a check found a
 difference, 2 usage, 5 failed but worth a retry, 7 failed and needs a person,
-75 another run holds the job, 78 configuration.`
+75 another run holds the job, 78 configuration; 99 nothing to do, where
+--skip-if-empty asks for it.`
 
 func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
@@ -154,6 +155,7 @@ func exitCodesHelp() *cobra.Command {
       longer fits in memory, a missing file, a full disk, a warehouse's date that
       somebody else changed
   75  another run holds the job
-  78  configuration: the job file, or a job that no longer is what filled its table`,
+  78  configuration: the job file, or a job that no longer is what filled its table
+  99  lake load --skip-if-empty: there was nothing to load`,
 	}
 }

@@ -201,11 +201,6 @@ func (n *node) holds(c *Column) (fits, widen bool) {
 	return false, false
 }
 
-func isMicros(u format.TimeUnit) bool {
-	_, ok := u.Value.(*format.MicroSeconds)
-	return ok
-}
-
 // NewMerger begins a file on w that takes row groups of other files, and batches.
 func (f *Format) NewMerger(w io.Writer) *Writer {
 	out := f.NewWriter(w)

@@ -106,9 +106,7 @@ func (v *mergedInts[T]) takeCodes(codes []int32) {
 		}
 		return
 	}
-	if v.dict.table == nil {
-		v.dict.rehash(64)
-	}
+	v.dict.hash()
 	n := len(v.codes)
 	v.codes = grow(v.codes, len(codes))
 	out, numbers := v.codes[n:], v.numbers
@@ -140,7 +138,10 @@ func (v *mergedInts[T]) settle() {
 	if v.stopped || v.tooWide != nil || len(v.page) == 0 {
 		return
 	}
-	v.codes = v.dict.look(v.codes, v.page, false)
+	v.dict.hash()
+	n := len(v.codes)
+	v.codes = grow(v.codes, len(v.page))
+	v.dict.lookHashed(v.codes[n:], v.page, false)
 	v.page = v.page[:0]
 }
 

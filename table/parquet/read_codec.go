@@ -28,6 +28,14 @@ func NewUnpacker() *Unpacker { return &Unpacker{} }
 
 var errPageSize = errors.New("a page has another size than its header says")
 
+func canUnpack(codec format.CompressionCodec) bool {
+	switch codec {
+	case format.Uncompressed, format.Snappy, format.Zstd, format.Lz4Raw, format.Gzip, format.Brotli:
+		return true
+	}
+	return false
+}
+
 // unpack gives the size bytes of which src is the compressed form: src itself
 // where it is not compressed, else own, which may be made anew.
 func (u *Unpacker) unpack(codec format.CompressionCodec, own *[]byte, src []byte, size int64) (_ []byte, err error) {

@@ -60,6 +60,9 @@ func (h *hybrid) next() error {
 	return nil
 }
 
+// more tells whether there are values; what pads the end is none.
+func (h *hybrid) more() bool { return h.left > 0 || h.next() == nil }
+
 // same says how many of the next values, n at most, are one run, and which it is.
 func (h *hybrid) same(n int) (int, uint32, error) {
 	if h.left == 0 {
@@ -110,11 +113,8 @@ func unpack[T uint8 | int32](dst []T, data []byte, at int, width uint) {
 	mask := uint64(1)<<width - 1
 	i := 0
 	// A load of eight bytes has them wherever they begin in the first.
-	if whole := len(data) - 8; whole >= 0 {
-		safe := len(dst)
-		if width > 0 {
-			safe = min(safe, max(0, (whole*8-at)/int(width)+1))
-		}
+	if last := (len(data) - 8) * 8; last >= at && width > 0 {
+		safe := min(len(dst), (last-at)/int(width)+1)
 		for ; i < safe; i++ {
 			dst[i] = T(binary.LittleEndian.Uint64(data[at>>3:]) >> (at & 7) & mask)
 			at += int(width)

@@ -83,6 +83,12 @@ func (p *Pages) slotsOf(h pageHead) error {
 		return errors.New("its pages have more values than the footer says")
 	}
 	p.left, p.ahead = int(h.slots), p.reps[:0]
+	if p.some {
+		if len(p.firsts) == 0 {
+			return errIndex
+		}
+		p.row, p.firsts = p.firsts[0], p.firsts[1:]
+	}
 	return nil
 }
 
@@ -227,10 +233,7 @@ func (p *Pages) readValues(h pageHead, data []byte) error {
 func (v *Values) decodeRuns(data []byte, most int) error {
 	h := newHybrid(data, 1)
 	out := v.own[:0]
-	for len(out) < most && (h.left > 0 || len(h.data) > 0) {
-		if h.left == 0 && h.next() != nil {
-			break // what pads the end
-		}
+	for len(out) < most && h.more() {
 		n := min(h.left, most-len(out))
 		at := len(out)
 		out = slices.Grow(out, n)[:at+n]

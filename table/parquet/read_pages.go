@@ -61,9 +61,12 @@ type Pages struct {
 	col   *Column
 	codec format.CompressionCodec
 
-	chunk []byte // what is left of the chunk, as it lies in the file
-	held  []byte // all of it
-	slots int64  // that are left, by the footer
+	chunk  []byte  // what is left of the chunk, as it lies in the file
+	held   []byte  // all of it
+	slots  int64   // that are left, by the footer
+	row    int64   // of the group, that begins next
+	some   bool    // not all pages are in chunk
+	firsts []int64 // rows of the pages in chunk, where some
 
 	dict   Values
 	isDict bool // there is one
@@ -141,6 +144,7 @@ func (p *Pages) begin(f *File, group int, leaf *Column) error {
 	}
 	p.file, p.col, p.codec, p.slots = f, leaf, m.Codec, m.NumValues
 	p.chunk, p.left, p.isDict, p.ahead = nil, 0, false, nil
+	p.row, p.some, p.firsts = 0, false, p.firsts[:0]
 	p.dict.reset(0)
 	return nil
 }
@@ -185,7 +189,7 @@ func (p *Pages) next(rows int) (*Run, error) {
 	r.Slots, r.Rows, r.Def, r.Rep, r.Indices = 0, 0, nil, nil, nil
 	r.Plain.N, r.Plain.Data, r.Plain.Offsets = 0, nil, nil
 	for p.left == 0 {
-		if p.slots == 0 {
+		if p.ended() {
 			return r, nil
 		}
 		if err := p.nextPage(); err != nil {
@@ -213,12 +217,16 @@ func (p *Pages) next(rows int) (*Run, error) {
 	}
 	p.left -= slots
 	p.slots -= int64(slots)
+	p.row += int64(r.Rows)
 	n, err := p.levels(r)
 	if err != nil {
 		return nil, err
 	}
 	return r, p.values(r, n)
 }
+
+// ended tells whether there is no page any more.
+func (p *Pages) ended() bool { return p.slots == 0 || p.some && len(p.chunk) == 0 }
 
 // rowsAhead is how many slots rows rows have in this page, maxRun at most;
 // their levels are then in ahead. Slots that go on with a row are in the count.
@@ -332,4 +340,3 @@ func (p *Pages) values(r *Run, n int) error {
 	p.at += n
 	return nil
 }
-

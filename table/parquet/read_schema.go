@@ -10,7 +10,7 @@ import (
 // Column is a column of a file that is read, or a part of a nested one.
 type Column struct {
 	Path []string // as lake's schemas have it: an element of a list is "element", of a map "key" and "value"
-	ID   int      // field id; 0: none. AssignIDs gives some to a file that has none.
+	ID   int      // field id; 0: none
 
 	// A group's parts: a struct's members, a list's element, or a map's key and
 	// value. A leaf has none.
@@ -241,25 +241,14 @@ func convertedType(e format.SchemaElement) format.LogicalTypeValue {
 	return nil
 }
 
-// HasIDs tells whether any column has a field id.
-func (f *File) HasIDs() bool { return anyID(f.root) }
+// HasIDs tells whether each column has a field id.
+func (f *File) HasIDs() bool { return haveIDs(f.root) }
 
-func anyID(c *Column) bool {
+func haveIDs(c *Column) bool {
 	for _, child := range c.Children {
-		if child.ID != 0 || anyID(child) {
-			return true
+		if child.ID == 0 || !haveIDs(child) {
+			return false
 		}
 	}
-	return false
-}
-
-// AssignIDs gives each column the id that of says for its path; 0: none. It is
-// called before the file is read.
-func (f *File) AssignIDs(of func(path []string) int) { assignIDs(f.root, of) }
-
-func assignIDs(c *Column, of func(path []string) int) {
-	for _, child := range c.Children {
-		child.ID = of(child.Path)
-		assignIDs(child, of)
-	}
+	return true
 }
