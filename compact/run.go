@@ -159,7 +159,7 @@ func Run(ctx context.Context, t *table.Table, plan Plan, o Options) (Result, err
 // worked on beside it: some a core where they are small, since each waits for the
 // disk at its end, and none where they are not.
 func (o Options) share(g Group) (memory int64, beside int) {
-	need := 4 * max(g.Bytes, 1<<20)
+	need := 4 * max(g.Bytes, 2<<20)
 	if len(o.Order.Columns) > 0 {
 		need *= 8 // rows that are sorted are in memory as they are, not encoded
 	}
