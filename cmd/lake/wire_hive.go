@@ -23,9 +23,7 @@ func hivePlan(options jobs.Adapter) (loadPlan, error) {
 	err := errors.Join(options.Decode(&cfg), cfg.Check())
 	at := func(r *resolved) hive.Config {
 		out := cfg
-		if cfg.TLS != nil && cfg.TLS.CA != "" {
-			out.TLS = &hive.TLS{CA: r.Resolve(cfg.TLS.CA), Insecure: cfg.TLS.Insecure}
-		}
+		out.Kerberos, out.TLS = r.stores.hdfs.Config, r.within(cfg.TLS)
 		return out
 	}
 	// Not by the server's name: another one may lead to the same table.

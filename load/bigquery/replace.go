@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -176,7 +175,7 @@ func passesAsJob(e *bq.ErrorProto) bool {
 
 func jobID(load string, attempt int) string { return "lake_" + load + "_" + strconv.Itoa(attempt) }
 
-var ownID = regexp.MustCompile(`^lake_([0-9a-f]{24})_[0-9]+$`)
+var ownID = compiled(`^lake_([0-9a-f]{24})_[0-9]+$`)
 
 // job reads a job back, nil where there is none.
 func (w *Warehouse) job(ctx context.Context, id string) (*bq.Job, error) {
@@ -323,7 +322,7 @@ func (w *Warehouse) ours(j *bq.JobListJobs) (id, partition string, own bool) {
 	if j.JobReference == nil || j.Status == nil || j.Statistics == nil || j.Configuration == nil || j.Configuration.Load == nil || j.Configuration.Load.DestinationTable == nil {
 		return "", "", false
 	}
-	m := ownID.FindStringSubmatch(j.JobReference.JobId)
+	m := ownID().FindStringSubmatch(j.JobReference.JobId)
 	to := j.Configuration.Load.DestinationTable
 	table, partition, _ := strings.Cut(to.TableId, "$")
 	if m == nil || to.ProjectId != w.project || to.DatasetId != w.dataset || table != w.table {

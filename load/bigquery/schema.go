@@ -43,7 +43,7 @@ func fieldsOf(fields []schemas.Field, format, below string) (bigquery.Schema, er
 
 func fieldOf(f schemas.Field, format, below string) (*bigquery.FieldSchema, error) {
 	name := below + f.Name
-	if !columnName.MatchString(f.Name) {
+	if !columnName().MatchString(f.Name) {
 		return nil, fmt.Errorf("column %s: %w: BigQuery's names have letters, digits and underscores, 300 at most, and do not begin with a digit", name, load.ErrTargetSchema)
 	}
 	for _, prefix := range reserved {

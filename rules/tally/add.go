@@ -42,6 +42,9 @@ func (t *Tally) add(rows Rows) error {
 	defer in.release()
 	selected = t.leaveOut(selected, in.failures)
 	t.keys.columns = in.keys
+	if t.part.of > 1 && !t.part.windows {
+		selected = t.owned(selected)
+	}
 
 	t.split(selected, in.time, rows)
 	err = t.fold(in.args)

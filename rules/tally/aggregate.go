@@ -65,75 +65,84 @@ func newAggregate(agg rules.Agg, seed maphash.Seed) (aggregate, error) {
 
 // counts is COUNT(*), COUNT(x) and COUNTIF(x).
 type counts struct {
-	n        []int64
+	n        chunked[int64]
 	onlyTrue bool
 }
 
-func (c *counts) grow(groups int) { c.n = grown(c.n, groups) }
+func (c *counts) grow(groups int) { c.n.grow(groups) }
 
 func (c *counts) add(arg *column, rows, groups []int32, out *vector) {
-	n := c.n
+	n := &c.n
 	switch {
 	case arg == nil && out == nil:
+		if few := n.single(); few != nil {
+			for _, g := range groups {
+				few[g]++
+			}
+			return
+		}
 		for _, g := range groups {
-			n[g]++
+			*n.at(g)++
 		}
 	case arg == nil:
 		at := len(out.ints)
 		out.ints = grown(out.ints, at+len(groups))
 		traced := out.ints[at:][:len(groups)]
 		for i, g := range groups {
-			n[g]++
-			traced[i] = n[g]
+			held := n.at(g)
+			*held++
+			traced[i] = *held
 		}
 	default:
 		for i, row := range rows {
 			g := groups[i]
 			if !arg.null(row) && (!c.onlyTrue || arg.ints[row] != 0) {
-				n[g]++
+				*n.at(g)++
 			}
 			if out != nil {
-				out.int(n[g])
+				out.int(*n.at(g))
 			}
 		}
 	}
 }
 
 func (c *counts) values(groups []int32, out *vector) {
-	for _, g := range groups {
-		out.int(c.n[g])
+	from := len(out.ints)
+	out.ints = grown(out.ints, from+len(groups))
+	into := out.ints[from:][:len(groups)]
+	for i, g := range groups {
+		into[i] = *c.n.at(g)
 	}
 }
 
 func (c *counts) encode(dst []byte, groups []int32) []byte {
 	for _, g := range groups {
-		dst = appendInt(dst, c.n[g])
+		dst = appendInt(dst, *c.n.at(g))
 	}
 	return dst
 }
 
 func (c *counts) decode(r *reader, groups []int32) {
 	for _, g := range groups {
-		c.n[g] = r.int()
+		*c.n.at(g) = r.int()
 	}
 }
 
-func (c *counts) bytes() int64 { return int64(cap(c.n)) * 8 }
-func (c *counts) reset()       { c.n = emptied(c.n) }
+func (c *counts) bytes() int64 { return c.n.bytes() }
+func (c *counts) reset()       { c.n.reset() }
 
 // extremes is MIN and MAX: of bool, integers, dates and times; of floats, where
 // NaN is both the least and the greatest as GoogleSQL has it; of decimals; of
 // text by its bytes.
 type extremes[T any] struct {
-	best   []T
-	seen   []bool
+	best   chunked[T]
+	seen   chunked[bool]
 	get    func(c *column, row int32) T
 	better func(candidate, held T) bool
 	keep   func(held, candidate T) T
 	put    func(out *vector, x T)
 	write  func(dst []byte, x T) []byte
 	load   func(r *reader) T
-	width  int64
 	text   int64 // bytes held outside best
 	weigh  func(x T) int64
 }
@@ -157,7 +166,7 @@ func newExtremes(typ schemas.Type, greatest bool) aggregate {
 			put:   (*vector).float,
 			write: appendFloat,
 			load:  (*reader).float,
-			width: 8, weigh: weightless[float64],
+			weigh: weightless[float64],
 		}
 	case asDecimal:
 		return &extremes[decimal128.Num]{
@@ -172,7 +181,7 @@ func newExtremes(typ schemas.Type, greatest bool) aggregate {
 				lo := r.fixed()
 				return decimal128.New(int64(r.fixed()), lo)
 			},
-			width: 16, weigh: weightless[decimal128.Num],
+			weigh: weightless[decimal128.Num],
 		}
 	case asText:
 		return &extremes[[]byte]{
@@ -188,7 +197,7 @@ func newExtremes(typ schemas.Type, greatest bool) aggregate {
 				}
 				return bytes.Clone(text)
 			},
-			width: 24, weigh: func(x []byte) int64 { return int64(cap(x)) },
+			weigh: func(x []byte) int64 { return int64(cap(x)) },
 		}
 	default:
 		return &extremes[int64]{
@@ -198,7 +207,7 @@ func newExtremes(typ schemas.Type, greatest bool) aggregate {
 			put:    (*vector).int,
 			write:  appendInt,
 			load:   (*reader).int,
-			width:  8, weigh: weightless[int64],
+			weigh:  weightless[int64],
 		}
 	}
 }
@@ -207,15 +216,16 @@ func replace[T any](_, candidate T) T { return candidate }
 func weightless[T any](T) int64       { return 0 }
 
 func (e *extremes[T]) grow(groups int) {
-	e.best, e.seen = grown(e.best, groups), grown(e.seen, groups)
+	e.best.grow(groups)
+	e.seen.grow(groups)
 }
 
 func (e *extremes[T]) add(arg *column, rows, groups []int32, out *vector) {
 	for i, row := range rows {
 		g := groups[i]
 		if !arg.null(row) {
-			if x := e.get(arg, row); !e.seen[g] || e.better(x, e.best[g]) {
-				e.set(g, e.keep(e.best[g], x))
+			if x := e.get(arg, row); !*e.seen.at(g) || e.better(x, *e.best.at(g)) {
+				e.set(g, e.keep(*e.best.at(g), x))
 			}
 		}
 		if out != nil {
@@ -225,13 +235,14 @@ func (e *extremes[T]) add(arg *column, rows, groups []int32, out *vector) {
 }
 
 func (e *extremes[T]) set(g int32, x T) {
-	e.text += e.weigh(x) - e.weigh(e.best[g])
-	e.best[g], e.seen[g] = x, true
+	best := e.best.at(g)
+	e.text += e.weigh(x) - e.weigh(*best)
+	*best, *e.seen.at(g) = x, true
 }
 
 func (e *extremes[T]) value(g int32, out *vector) {
-	if e.seen[g] {
-		e.put(out, e.best[g])
+	if *e.seen.at(g) {
+		e.put(out, *e.best.at(g))
 	} else {
 		out.null()
 	}
@@ -245,9 +256,9 @@ func (e *extremes[T]) values(groups []int32, out *vector) {
 
 func (e *extremes[T]) encode(dst []byte, groups []int32) []byte {
 	for _, g := range groups {
-		dst = appendBool(dst, e.seen[g])
-		if e.seen[g] {
-			dst = e.write(dst, e.best[g])
+		seen := *e.seen.at(g)
+		if dst = appendBool(dst, seen); seen {
+			dst = e.write(dst, *e.best.at(g))
 		}
 	}
 	return dst
@@ -262,15 +273,19 @@ func (e *extremes[T]) decode(r *reader, groups []int32) {
 }
 
 func (e *extremes[T]) bytes() int64 {
-	return int64(cap(e.best))*e.width + int64(cap(e.seen)) + e.text
+	return e.best.bytes() + e.seen.bytes() + e.text
 }
 
-func (e *extremes[T]) reset() { e.best, e.seen, e.text = emptied(e.best), emptied(e.seen), 0 }
+func (e *extremes[T]) reset() {
+	e.best.reset()
+	e.seen.reset()
+	e.text = 0
+}
 
 // distinct is COUNT(DISTINCT x), exact: one set for all groups of the table,
 // whose members are a group's number and a value.
 type distinct struct {
-	n       []int64
+	n       chunked[int64]
 	set     byteSet
 	codec   keyCodec
 	scratch []byte
@@ -281,7 +296,7 @@ func newDistinct(typ schemas.Type, seed maphash.Seed) *distinct {
 	return &distinct{set: newByteSet(seed), codec: keyCodec{typ}}
 }
 
-func (d *distinct) grow(groups int) { d.n = grown(d.n, groups) }
+func (d *distinct) grow(groups int) { d.n.grow(groups) }
 
 func (d *distinct) add(arg *column, rows, groups []int32, out *vector) {
 	for i, row := range rows {
@@ -292,31 +307,31 @@ func (d *distinct) add(arg *column, rows, groups []int32, out *vector) {
 			d.insert(g, d.scratch)
 		}
 		if out != nil {
-			out.int(d.n[g])
+			out.int(*d.n.at(g))
 		}
 	}
 }
 
 func (d *distinct) insert(g int32, member []byte) bool {
-	before := len(d.set.ends)
+	before := d.set.len()
 	d.set.find(member)
-	if len(d.set.ends) == before {
+	if d.set.len() == before {
 		return false
 	}
-	d.n[g]++
+	*d.n.at(g)++
 	return true
 }
 
 func (d *distinct) values(groups []int32, out *vector) {
 	for _, g := range groups {
-		out.int(d.n[g])
+		out.int(*d.n.at(g))
 	}
 }
 
 func (d *distinct) encode(dst []byte, _ []int32) []byte { return dst }
 func (d *distinct) decode(*reader, []int32)             {}
 
-func (d *distinct) len() int { return len(d.set.ends) }
+func (d *distinct) len() int { return d.set.len() }
 
 // encodeValues appends the values numbered from on, to exclusive, each behind
 // its group.
@@ -342,7 +357,7 @@ func (d *distinct) decodeValues(r *reader, n, skip int) {
 			return
 		}
 		g := uint32(member[0]) | uint32(member[1])<<8 | uint32(member[2])<<16 | uint32(member[3])<<24
-		if uint64(g) >= uint64(len(d.n)) {
+		if uint64(g) >= uint64(d.n.len()) {
 			r.fail("a distinct value of a group that is not there")
 			return
 		}
@@ -353,10 +368,11 @@ func (d *distinct) decodeValues(r *reader, n, skip int) {
 	}
 }
 
-func (d *distinct) bytes() int64 { return int64(cap(d.n))*8 + d.set.bytes() }
+func (d *distinct) bytes() int64 { return d.n.bytes() + d.set.bytes() }
 
 func (d *distinct) reset() {
-	d.n, d.saved = emptied(d.n), 0
+	d.n.reset()
+	d.saved = 0
 	d.set.reset()
 }
 

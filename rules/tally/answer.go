@@ -70,7 +70,7 @@ func (t *Tally) takeTouched() (refs []ref, tables int) {
 			tables++
 			for _, touched := range tb.touched {
 				refs = append(refs, ref{table: tb, group: touched.group, seq: touched.seq})
-				tb.flags[touched.group] &^= flagTouched
+				*tb.flags.at(touched.group) &^= flagTouched
 			}
 			if tb.touched = tb.touched[:0]; cap(tb.touched) > reserved {
 				tb.touched = nil
@@ -101,7 +101,7 @@ func (t *Tally) speaking(refs []ref) ([]ref, error) {
 
 // silent reports whether on_change has nothing to say of a group, and never had.
 func (j *judged) silent(i int, r ref) bool {
-	if j.holds[i] || r.table.flags[r.group]&(flagLive|flagFailed) != 0 {
+	if j.holds[i] || *r.table.flags.at(r.group)&(flagLive|flagFailed) != 0 {
 		return false
 	}
 	_, failed := j.failed[i]
@@ -118,7 +118,7 @@ func (t *Tally) answerChunk(refs []ref) error {
 	for i, r := range refs {
 		if reason, failed := j.failed[i]; failed {
 			t.reportFailing(r.table, r.group, &j.keys, int32(i), reason)
-		} else if j.holds[i] || r.table.flags[r.group]&flagLive != 0 {
+		} else if j.holds[i] || *r.table.flags.at(r.group)&flagLive != 0 {
 			picks = append(picks, int32(i))
 		} else {
 			t.succeed(r.table, r.group)
@@ -148,7 +148,7 @@ func (t *Tally) answerChunk(refs []ref) error {
 		t.succeed(r.table, r.group)
 		if j.holds[p] {
 			hash := hasher.sum128(int32(i))
-			if r.table.flags[r.group]&flagLive != 0 && r.table.emitted[r.group] == hash {
+			if *r.table.flags.at(r.group)&flagLive != 0 && *r.table.emitted.at(r.group) == hash {
 				continue
 			}
 			t.mark(r.table, r.group, flagLive, 0)
@@ -168,14 +168,14 @@ func (t *Tally) answerChunk(refs []ref) error {
 
 // reportFailing reports a group that has no answer, once until it has one again.
 func (t *Tally) reportFailing(tb *table, g int32, keys *keyText, row int32, reason string) {
-	if tb.flags[g]&flagFailed == 0 {
+	if *tb.flags.at(g)&flagFailed == 0 {
 		t.mark(tb, g, flagFailed, 0)
 		t.outbox.fail(keys.text(row), reason)
 	}
 }
 
 func (t *Tally) succeed(tb *table, g int32) {
-	if tb.flags[g]&flagFailed != 0 {
+	if *tb.flags.at(g)&flagFailed != 0 {
 		t.mark(tb, g, 0, flagFailed)
 	}
 }
@@ -275,7 +275,7 @@ func (t *Tally) answerClosed(refs []ref) error {
 	if t.rule.Emit == OnChange {
 		for i, r := range refs {
 			if j.silent(i, r) {
-				r.table.flags[r.group] &^= flagTouched
+				*r.table.flags.at(r.group) &^= flagTouched
 			}
 		}
 	}
@@ -339,91 +339,6 @@ func (t *Tally) answerHolding(j *judged, box *outbox, see func(out arrow.RecordB
 		}
 	}
 	return see(out, picks)
-}
-
-// Final is an answer for every group that satisfies HAVING now, by window and
-// then by key, NULL and NaN first: what the query answers over all rows given.
-// It leaves the state as it is. Of a rule that does not group it is Answers.
-func (t *Tally) Final() (Answers, error) {
-	if !t.plan.Grouped {
-		return t.Answers()
-	}
-	a, err := t.final()
-	if err != nil {
-		return Answers{}, fmt.Errorf("answer rule %s: %w", t.rule.Name, err)
-	}
-	return a, nil
-}
-
-func (t *Tally) final() (Answers, error) {
-	tables := t.ordered()
-	if len(tables) == 0 && len(t.plan.Keys) == 0 && t.plan.Window == nil && t.rule.Scope == All {
-		// Without GROUP BY there is one answer even over no rows.
-		tb := t.newTable(span{})
-		tb.index.resolve(nil, nil, nil)
-		tb.grow()
-		tables = append(tables, tb)
-	}
-	box := newOutbox(t)
-	defer box.release()
-	refs, err := t.holding(tables)
-	if err != nil {
-		return Answers{}, err
-	}
-	for chunk := range slices.Chunk(refs, groupsAtOnce) {
-		j, err := t.judgeGroups(chunk)
-		if err != nil {
-			return Answers{}, err
-		}
-		err = t.answerHolding(j, box, func(arrow.RecordBatch, []int32) error { return nil })
-		j.release()
-		if err != nil {
-			return Answers{}, err
-		}
-	}
-	return box.take()
-}
-
-// holding lists the groups that satisfy HAVING, or fail to, by table and then by
-// key. They are found in the order in which they lie, and only these are sorted.
-func (t *Tally) holding(tables []*table) (found []ref, err error) {
-	flush := func(refs []ref) error {
-		j, err := t.judgeGroups(refs)
-		if err != nil {
-			return err
-		}
-		defer j.release()
-		for i, r := range refs {
-			if _, failed := j.failed[i]; failed || j.holds[i] {
-				found = append(found, r)
-			}
-		}
-		clear(refs) // lets go of tables
-		return nil
-	}
-	refs := t.refs[:0]
-	for _, tb := range tables {
-		for g := range int32(tb.index.len()) {
-			if refs = append(refs, ref{table: tb, group: g}); len(refs) == groupsAtOnce {
-				if err := flush(refs); err != nil {
-					return nil, err
-				}
-				refs = refs[:0]
-			}
-		}
-	}
-	if err := flush(refs); err != nil {
-		return nil, err
-	}
-	t.refs = refs[:0]
-	for from, to := 0, 0; from < len(found); from = to {
-		tb := found[from].table
-		for to < len(found) && found[to].table == tb {
-			to++
-		}
-		slices.SortFunc(found[from:to], func(a, b ref) int { return tb.index.compare(a.group, b.group) })
-	}
-	return found, nil
 }
 
 // settle makes the flags of all groups what they are for the rule's HAVING and

@@ -72,7 +72,7 @@ func (tb *table) partition(room []int32) (rows, groups, otherRows, otherGroups [
 	rows, groups, otherRows, otherGroups = room[:n], room[n:2*n], room[2*n:3*n], room[3*n:4*n]
 	open, other := 0, 0
 	for i, g := range tb.groups {
-		if tb.flags[g]&flagCrossed == 0 {
+		if *tb.flags.at(g)&flagCrossed == 0 {
 			rows[open], groups[open] = tb.rows[i], g
 			open++
 		} else {
@@ -95,13 +95,13 @@ func (t *Tally) crossings(j *judged, parts []traced) []crossing {
 				continue
 			}
 			g := p.groups[i]
-			if p.table.flags[g]&flagCrossed != 0 {
+			if *p.table.flags.at(g)&flagCrossed != 0 {
 				continue
 			}
 			c := crossing{row: p.rows[i], at: int32(p.at + i), table: p.table, group: g}
 			reason, failed := j.failed[p.at+i]
 			switch {
-			case failed && p.table.flags[g]&flagFailed != 0:
+			case failed && *p.table.flags.at(g)&flagFailed != 0:
 				continue
 			case failed:
 				c.reason = reason

@@ -13,8 +13,9 @@ type index interface {
 	len() int
 	// emit appends the key columns of the groups to out, one vector a key column.
 	emit(groups []int32, out []vector)
-	// compare orders groups by key: column after column, NULL, then NaN, first.
-	compare(a, b int32) int
+	// compare orders a group by its key against one of an index of the same rule:
+	// column after column, NULL, then NaN, first.
+	compare(a int32, in index, b int32) int
 	// reserve makes room for n groups in all, so that adding them moves nothing.
 	reserve(n int)
 	// encode appends the keys of the groups numbered from on, to exclusive.
@@ -45,7 +46,7 @@ func (x *oneGroup) len() int {
 }
 
 func (x *oneGroup) emit([]int32, []vector)             {}
-func (x *oneGroup) compare(_, _ int32) int             { return 0 }
+func (x *oneGroup) compare(int32, index, int32) int    { return 0 }
 func (x *oneGroup) reserve(int)                        {}
 func (x *oneGroup) encode(dst []byte, _, _ int) []byte { return dst }
 func (x *oneGroup) bytes() int64                       { return 16 }
@@ -90,14 +91,21 @@ func (x *byteGroups) findNull() int32 {
 	return x.null
 }
 
-func (x *byteGroups) len() int { return len(x.set.ends) }
+func (x *byteGroups) len() int { return x.set.len() }
 
-func (x *byteGroups) compare(a, b int32) int {
-	if a == x.null || b == x.null {
-		return nullsFirst(a == x.null, b == x.null)
+func (x *byteGroups) compare(a int32, in index, b int32) int {
+	like, ok := in.(interface{ texts() *byteGroups })
+	if !ok {
+		return 0
 	}
-	return bytes.Compare(x.set.at(a), x.set.at(b))
+	other := like.texts()
+	if anull, bnull := a == x.null, b == other.null; anull || bnull {
+		return nullsFirst(anull, bnull)
+	}
+	return bytes.Compare(x.set.at(a), other.set.at(b))
 }
+
+func (x *byteGroups) texts() *byteGroups { return x }
 
 func (x *byteGroups) reserve(n int) { x.set.reserve(n) }
 

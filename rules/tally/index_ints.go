@@ -7,11 +7,16 @@ import (
 )
 
 // intGroups is the index of one key column that is an integer, a date, a time
-// or a bool.
+// or a bool. Few groups, as a window mostly has, are found by a small table that
+// holds numbers only, and stays in the caches; many by one that holds keys, so
+// that a look-up waits for memory once.
 type intGroups struct {
+	small []uint16 // number of the group, and one; 0: empty; a power of two; nil: there are many groups
+	limit int      // of groups in small: half of it, so that most are found at the first look
 	slots shards[intSlot]
-	keys  []int64 // by group
-	null  int32   // the group of NULL
+	keys  chunked[int64] // by group
+	null  int32          // the group of NULL
+	seed  uint64
 }
 
 type intSlot struct {
@@ -19,8 +24,15 @@ type intSlot struct {
 	number int32 // of the group, and one; 0: empty
 }
 
+const (
+	leastSmall = 8
+	mostSmall  = 1 << 16
+)
+
 func newIntGroups(seed uint64) *intGroups {
-	return &intGroups{null: noGroup, slots: newShards(seed, (*intSlot).hash)}
+	x := &intGroups{null: noGroup, seed: seed, keys: chunked[int64]{chunks: make([][]int64, 1)}}
+	x.resize(leastSmall)
+	return x
 }
 
 func (s *intSlot) hash(seed uint64) (uint64, bool) { return hashInt(s.key, seed), s.number != 0 }
@@ -30,34 +42,80 @@ func hashInt(key int64, seed uint64) uint64 {
 	return hi ^ lo
 }
 
-func (x *intGroups) find(key int64) int32 { return x.findHash(key, hashInt(key, x.slots.seed)) }
-
-func (x *intGroups) findHash(key int64, hash uint64) int32 {
-	sh := x.slots.of(hash)
-	slots := sh.slots
-	for i := hash; ; i++ {
-		s := &slots[i&uint64(len(slots)-1)]
-		if s.number == 0 {
-			x.keys = append(x.keys, key)
-			*s = intSlot{key: key, number: int32(len(x.keys))}
-			x.slots.added(sh)
-			return int32(len(x.keys)) - 1
+// resize makes the small table one of so many slots, with the groups there are.
+func (x *intGroups) resize(slots int) {
+	x.small, x.limit = make([]uint16, slots), slots/2
+	mask := uint64(slots - 1)
+	for g, key := range x.keys.single() { // few groups are
+		if int32(g) == x.null {
+			continue
 		}
-		if s.key == key {
-			return s.number - 1
+		at := hashInt(key, x.seed) & mask
+		for x.small[at] != 0 {
+			at = (at + 1) & mask
+		}
+		x.small[at] = uint16(g + 1)
+	}
+}
+
+// enlarge makes room for n groups in all.
+func (x *intGroups) enlarge(n int) {
+	if x.small == nil {
+		x.slots.reserve(n)
+		return
+	}
+	slots := len(x.small)
+	for slots <= mostSmall && n > slots/2 {
+		slots *= 2
+	}
+	if slots == len(x.small) {
+		return
+	}
+	if slots <= mostSmall {
+		x.resize(slots)
+		return
+	}
+	x.small, x.slots = nil, newShards(x.seed, (*intSlot).hash)
+	x.slots.reserve(max(n, x.keys.len()))
+	for g, key := range x.keys.single() { // few groups were
+		if int32(g) != x.null {
+			x.insert(key, int32(g), hashInt(key, x.seed))
 		}
 	}
 }
 
+// insert puts a group that the large table does not have into it.
+func (x *intGroups) insert(key int64, g int32, hash uint64) {
+	sh := x.slots.of(hash)
+	mask := uint64(len(sh.slots) - 1)
+	at := hash & mask
+	for sh.slots[at].number != 0 {
+		at = (at + 1) & mask
+	}
+	sh.slots[at] = intSlot{key: key, number: g + 1}
+	x.slots.added(sh)
+}
+
+// find is the group of a key that is not NULL, which it adds.
+func (x *intGroups) find(key int64) int32 {
+	var group [1]int32
+	x.resolveInts([]int64{key}, []int32{0}, group[:])
+	return group[0]
+}
+
 func (x *intGroups) reset() {
-	x.slots.reset()
-	x.keys, x.null = x.keys[:0], noGroup
+	if x.small == nil {
+		x.small, x.limit, x.slots = make([]uint16, leastSmall), leastSmall/2, shards[intSlot]{}
+	}
+	clear(x.small)
+	x.keys.reset()
+	x.null = noGroup
 }
 
 func (x *intGroups) findNull() int32 {
 	if x.null == noGroup {
-		x.null = int32(len(x.keys))
-		x.keys = append(x.keys, 0)
+		x.null = int32(x.keys.len())
+		x.keys.add(0)
 	}
 	return x.null
 }
@@ -77,80 +135,96 @@ func (x *intGroups) resolve(keys *keyBatch, rows, groups []int32) {
 	}
 }
 
-// resolveInts is find in a loop that the compiler makes tight.
+// resolveInts is find of many.
 func (x *intGroups) resolveInts(keys []int64, rows, groups []int32) {
 	groups = groups[:len(rows)]
-	seed := x.slots.seed
 	done := 0
-	for done < len(rows) && len(x.slots.parts) == 1 {
+	for done < len(rows) && x.small != nil {
 		done += x.resolveSmall(keys, rows[done:], groups[done:])
+		if done < len(rows) {
+			x.enlarge(x.keys.len() + 1)
+		}
 	}
 	for i, row := range rows[done:] {
 		key := keys[row]
-		hash := hashInt(key, seed)
+		hash := hashInt(key, x.seed)
 		slots := x.slots.of(hash).slots
-		s := &slots[hash&uint64(len(slots)-1)]
-		if s.key == key && s.number != 0 { // as most are
-			groups[done+i] = s.number - 1
-			continue
-		}
-		groups[done+i] = x.findHash(key, hash)
-	}
-}
-
-// resolveSmall is resolveInts of one shard, up to and including the row at which
-// it grows. It returns how many rows that were.
-func (x *intGroups) resolveSmall(keys []int64, rows, groups []int32) int {
-	groups = groups[:len(rows)]
-	seed, sh := x.slots.seed, &x.slots.parts[0]
-	slots := sh.slots
-	for i, row := range rows {
-		key := keys[row]
-		at := hashInt(key, seed)
+		at := hash
 		s := &slots[at&uint64(len(slots)-1)]
 		for s.key != key && s.number != 0 {
 			at++
 			s = &slots[at&uint64(len(slots)-1)]
 		}
 		if s.number != 0 {
-			groups[i] = s.number - 1
+			groups[done+i] = s.number - 1
 			continue
 		}
-		groups[i] = int32(len(x.keys))
-		x.keys = append(x.keys, key)
-		*s = intSlot{key: key, number: int32(len(x.keys))}
-		if sh.filled++; sh.filled > sh.limit {
-			x.slots.enlarge(sh)
-			return i + 1
+		g := int32(x.keys.len())
+		groups[done+i] = g
+		x.keys.add(key)
+		x.insert(key, g, hash)
+	}
+}
+
+// resolveSmall is resolveInts of the small table, up to the row for which there
+// is no room. It returns how many rows that were.
+func (x *intGroups) resolveSmall(keys []int64, rows, groups []int32) int {
+	groups = groups[:len(rows)]
+	slots, held := x.small, x.keys.single()
+	defer func() { x.keys.chunks[0] = held }()
+	for i, row := range rows {
+		key := keys[row]
+		at := hashInt(key, x.seed)
+		n := slots[at&uint64(len(slots)-1)]
+		for n != 0 && held[n-1] != key {
+			at++
+			n = slots[at&uint64(len(slots)-1)]
 		}
+		if n != 0 {
+			groups[i] = int32(n) - 1
+			continue
+		}
+		if len(held) >= x.limit {
+			return i
+		}
+		groups[i] = int32(len(held))
+		held = append(held, key)
+		slots[at&uint64(len(slots)-1)] = uint16(len(held))
 	}
 	return len(rows)
 }
 
-func (x *intGroups) len() int { return len(x.keys) }
+func (x *intGroups) len() int { return x.keys.len() }
 
 func (x *intGroups) emit(groups []int32, out []vector) {
-	for _, g := range groups {
+	v := &out[0]
+	from := len(v.ints)
+	v.ints = grown(v.ints, from+len(groups))
+	into := v.ints[from:][:len(groups)]
+	for i, g := range groups {
+		into[i] = *x.keys.at(g)
 		if g == x.null {
-			out[0].null()
-		} else {
-			out[0].int(x.keys[g])
+			v.nulls = append(v.nulls, int32(from+i))
 		}
 	}
 }
 
-func (x *intGroups) compare(a, b int32) int {
-	if a == x.null || b == x.null {
-		return nullsFirst(a == x.null, b == x.null)
+func (x *intGroups) compare(a int32, in index, b int32) int {
+	other, ok := in.(*intGroups)
+	if !ok {
+		return 0
 	}
-	return cmp.Compare(x.keys[a], x.keys[b])
+	if anull, bnull := a == x.null, b == other.null; anull || bnull {
+		return nullsFirst(anull, bnull)
+	}
+	return cmp.Compare(*x.keys.at(a), *other.keys.at(b))
 }
 
 func (x *intGroups) encode(dst []byte, from, to int) []byte {
 	dst = appendNullAt(dst, x.null, from, to)
 	for g := from; g < to; g++ {
 		if int32(g) != x.null {
-			dst = appendInt(dst, x.keys[g])
+			dst = appendInt(dst, *x.keys.at(int32(g)))
 		}
 	}
 	return dst
@@ -188,13 +262,13 @@ func (x *intGroups) decode(r *reader, n, skip int) {
 		if i < skip {
 			continue
 		}
-		before := len(x.keys)
+		before := x.keys.len()
 		if i == null {
 			x.findNull()
 		} else {
 			x.find(key)
 		}
-		if len(x.keys) != before+1 {
+		if x.keys.len() != before+1 {
 			r.fail("a group key comes twice")
 			return
 		}
@@ -202,8 +276,12 @@ func (x *intGroups) decode(r *reader, n, skip int) {
 }
 
 func (x *intGroups) reserve(n int) {
-	x.keys = slices.Grow(x.keys, max(0, n-len(x.keys)))
-	x.slots.reserve(n)
+	if n <= chunkLen && n > x.keys.len() {
+		x.keys.chunks[0] = slices.Grow(x.keys.chunks[0], n-x.keys.len())
+	}
+	x.enlarge(n)
 }
 
-func (x *intGroups) bytes() int64 { return x.slots.count()*16 + int64(cap(x.keys))*8 }
+func (x *intGroups) bytes() int64 {
+	return int64(len(x.small))*2 + x.slots.count()*16 + x.keys.bytes()
+}

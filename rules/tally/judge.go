@@ -19,22 +19,30 @@ type judged struct {
 func (j *judged) release() { j.rows.Release() }
 
 // judgeGroups evaluates HAVING over groups as they are now.
-func (t *Tally) judgeGroups(refs []ref) (*judged, error) {
+func (t *Tally) judgeGroups(refs []ref) (*judged, error) { return t.judgeWith(refs, &t.groups) }
+
+// judgeWith is judgeGroups with a scratch of the caller's; it leaves the Tally as it is.
+func (t *Tally) judgeWith(refs []ref, scratch *[]int32) (*judged, error) {
 	vectors := t.newVectors(len(refs))
 	for from := 0; from < len(refs); {
 		tb, to := refs[from].table, from
-		t.groups = t.groups[:0]
+		groups := (*scratch)[:0]
 		for ; to < len(refs) && refs[to].table == tb; to++ {
-			t.groups = append(t.groups, refs[to].group)
+			groups = append(groups, refs[to].group)
 		}
-		groups := t.groups
-		rest := t.emitKeys(tb, groups, vectors)
-		for i, a := range tb.aggs {
-			a.values(groups, &rest[i])
-		}
+		*scratch = groups
+		t.emitGroups(tb, groups, vectors)
 		from = to
 	}
 	return t.judge(vectors, len(refs))
+}
+
+// emitGroups appends the groups' columns.
+func (t *Tally) emitGroups(tb *table, groups []int32, vectors []vector) {
+	rest := t.emitKeys(tb, groups, vectors)
+	for i, a := range tb.aggs {
+		a.values(groups, &rest[i])
+	}
 }
 
 // newVectors has one for each column of a group batch of up to n rows.
@@ -55,11 +63,14 @@ func (t *Tally) emitKeys(tb *table, groups []int32, vectors []vector) []vector {
 		return vectors[keys:]
 	}
 	window := &vectors[keys]
-	for range groups {
-		if tb.span.null {
-			window.null()
-		} else {
-			window.int(tb.span.start)
+	from := len(window.ints)
+	window.ints = grown(window.ints, from+len(groups))
+	for i := range window.ints[from:] {
+		window.ints[from+i] = tb.span.start
+	}
+	if tb.span.null {
+		for i := range groups {
+			window.nulls = append(window.nulls, int32(from+i))
 		}
 	}
 	return vectors[keys+1:]

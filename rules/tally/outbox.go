@@ -21,6 +21,7 @@ type outbox struct {
 	buried   bool   // one of them is true
 	failures []GroupFailure
 	bytes    int64
+	bare     bool // of answers that have neither keys nor tombstones
 }
 
 func newOutbox(t *Tally) *outbox {
@@ -46,6 +47,9 @@ func (o *outbox) add(answers arrow.RecordBatch, keys *keysAt, deleted []bool) er
 	o.batches = append(o.batches, answers)
 	for _, c := range answers.Columns() {
 		o.bytes += sizeOf(c.Data())
+	}
+	if o.bare {
+		return nil
 	}
 	if keys == nil {
 		o.keys.AppendNulls(n)

@@ -284,7 +284,7 @@ func runProperty(t *testing.T, seed uint64) (answers int) {
 		}
 	}
 	commit()
-	got, err := tally.Final()
+	got, err := final([]*Tally{tally}, false)
 	require.NoError(t, err, describe)
 	require.Equal(t, m.final(), lines(got), describe)
 	answers += int(got.Rows.NumRows())

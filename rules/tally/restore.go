@@ -387,10 +387,10 @@ func (tb *table) decodeFlags(r *reader, g int32, emit Emit) {
 	if kept&flagLive != 0 {
 		tb.remember(g, xxh3.Uint128{Hi: r.fixed(), Lo: r.fixed()})
 	}
-	before := tb.flags[g]
+	before := *tb.flags.at(g)
 	tb.failing += has(kept, flagFailed) - has(before, flagFailed)
 	tb.decided += has(kept, flagCrossed) - has(before, flagCrossed)
-	tb.flags[g] = kept | flagChanged
+	*tb.flags.at(g) = kept | flagChanged
 }
 
 // run are the keys or values numbered from on, to exclusive.
@@ -429,8 +429,8 @@ func (rs *restorer) join(tb *table) error {
 	if err != nil {
 		return fmt.Errorf("join the slices of the checkpoint: %w", err)
 	}
-	for g := range tb.flags {
-		tb.flags[g] &^= flagChanged
+	for g := range int32(tb.flags.len()) {
+		*tb.flags.at(g) &^= flagChanged
 	}
 	tb.saved = tb.index.len()
 	return nil

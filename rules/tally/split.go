@@ -18,6 +18,8 @@ type splitter struct {
 	next   []int32 // of a table: the place in sorted of its next row
 	sorted []int32
 	late   []int32
+
+	foreign table // stands for those of other parts, which take their rows
 }
 
 // spot remembers a window, and what of the tally belongs to it.
@@ -26,6 +28,7 @@ type spot struct {
 	span     span
 	end      int64  // the watermark that closes the span
 	table    *table // nil: no row came that is not late
+	own      int    // 1; 0: another part of the rule has the window
 }
 
 const spotsKept = 1024
@@ -50,8 +53,8 @@ func (t *Tally) split(selected []int32, times *column, rows Rows) {
 			sp.rate = 1 / float64(w.Micros)
 		}
 	}
-	n := len(selected)
-	sp.kept, sp.turns, sp.late = slices.Grow(sp.kept[:0], n), slices.Grow(sp.turns[:0], n), sp.late[:0]
+	sp.kept, sp.turns, sp.late = grown(sp.kept, len(selected)), grown(sp.turns, len(selected)), sp.late[:0]
+	kept, turns, n := sp.kept, sp.turns, 0
 	for _, row := range selected {
 		var date int32
 		if byDate {
@@ -88,8 +91,10 @@ func (t *Tally) split(selected []int32, times *column, rows Rows) {
 			t.active = append(t.active, tb)
 		}
 		tb.given++
-		sp.kept, sp.turns = append(sp.kept, row), append(sp.turns, tb.turn)
+		kept[n], turns[n] = row, tb.turn // stays where the window is this part's: no branch to guess
+		n += at.own
 	}
+	sp.kept, sp.turns = kept[:n], turns[:n]
 	t.sort()
 	t.countMatched(sp.kept, rows)
 	if len(sp.late) > 0 {
@@ -107,7 +112,13 @@ func (t *Tally) locate(at *spot, ts int64, windowed, null bool, date int32) bool
 		window = t.stretchOf(ts)
 		s.start = window.start
 	}
-	*at = spot{from: window.from, to: window.to, span: s, end: t.endOf(s, window), table: t.tables[s]}
+	*at = spot{from: window.from, to: window.to, span: s, own: 1, end: never}
+	if t.part.of > 1 && t.part.windows && !t.part.hasWindow(s, t.plan.Window) {
+		at.own, at.table = 0, &t.splitter.foreign
+		at.table.given = 1 // it is never active
+		return true
+	}
+	at.end, at.table = t.endOf(s, window), t.tables[s]
 	return true
 }
 

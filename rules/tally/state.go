@@ -175,10 +175,10 @@ func (tb *table) encode(dst []byte, whole bool) []byte {
 		set.saved = values
 	}
 	for _, g := range tb.dirty {
-		tb.flags[g] &^= flagChanged
+		*tb.flags.at(g) &^= flagChanged
 	}
 	for g := tb.saved; g < n; g++ {
-		tb.flags[g] &^= flagChanged
+		*tb.flags.at(int32(g)) &^= flagChanged
 	}
 	tb.saved, tb.dirty, tb.listed = n, nil, false
 	return dst
@@ -192,9 +192,9 @@ func (tb *table) sortDirty() {
 		return
 	}
 	tb.dirty = tb.dirty[:0]
-	for g, f := range tb.flags[:tb.saved] {
-		if f&flagChanged != 0 {
-			tb.dirty = append(tb.dirty, int32(g))
+	for g := range int32(tb.saved) {
+		if *tb.flags.at(g)&flagChanged != 0 {
+			tb.dirty = append(tb.dirty, g)
 		}
 	}
 }
@@ -202,10 +202,11 @@ func (tb *table) sortDirty() {
 // encodeGroups writes what the groups hold but their keys and distinct values.
 func (tb *table) encodeGroups(dst []byte, groups []int32) []byte {
 	for _, g := range groups {
-		kept := tb.flags[g] & flagsKept
+		kept := *tb.flags.at(g) & flagsKept
 		dst = append(dst, byte(kept))
 		if kept&flagLive != 0 {
-			dst = appendFixed(appendFixed(dst, tb.emitted[g].Hi), tb.emitted[g].Lo)
+			emitted := tb.emitted.at(g)
+			dst = appendFixed(appendFixed(dst, emitted.Hi), emitted.Lo)
 		}
 	}
 	for _, a := range tb.aggs {

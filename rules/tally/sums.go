@@ -12,7 +12,7 @@ import (
 // intSums is SUM and AVG of INT64. The sum is kept in 128 bits, so that only an
 // answer can overflow and not what happens to come first.
 type intSums struct {
-	state []intSum
+	state chunked[intSum]
 	avg   bool
 }
 
@@ -22,11 +22,11 @@ type intSum struct {
 	n  int64 // values that are not NULL
 }
 
-func (s *intSums) grow(groups int) { s.state = grown(s.state, groups) }
+func (s *intSums) grow(groups int) { s.state.grow(groups) }
 
 func (s *intSums) add(arg *column, rows, groups []int32, out *vector) {
 	for i, row := range rows {
-		sum := &s.state[groups[i]]
+		sum := s.state.at(groups[i])
 		if !arg.null(row) {
 			x := arg.ints[row]
 			lo, carry := bits.Add64(sum.lo, uint64(x), 0)
@@ -57,13 +57,13 @@ func (s *intSums) value(sum *intSum, out *vector) {
 
 func (s *intSums) values(groups []int32, out *vector) {
 	for _, g := range groups {
-		s.value(&s.state[g], out)
+		s.value(s.state.at(g), out)
 	}
 }
 
 func (s *intSums) encode(dst []byte, groups []int32) []byte {
 	for _, g := range groups {
-		sum := &s.state[g]
+		sum := s.state.at(g)
 		dst = appendInt(appendFixed(appendInt(dst, sum.hi), sum.lo), sum.n)
 	}
 	return dst
@@ -72,16 +72,16 @@ func (s *intSums) encode(dst []byte, groups []int32) []byte {
 func (s *intSums) decode(r *reader, groups []int32) {
 	for _, g := range groups {
 		hi, lo := r.int(), r.fixed()
-		s.state[g] = intSum{hi: hi, lo: lo, n: r.int()}
+		*s.state.at(g) = intSum{hi: hi, lo: lo, n: r.int()}
 	}
 }
 
-func (s *intSums) bytes() int64 { return int64(cap(s.state)) * 24 }
-func (s *intSums) reset()       { s.state = emptied(s.state) }
+func (s *intSums) bytes() int64 { return s.state.bytes() }
+func (s *intSums) reset()       { s.state.reset() }
 
 // floatSums is SUM and AVG of FLOAT64, added in the order of the rows.
 type floatSums struct {
-	state []floatSum
+	state chunked[floatSum]
 	avg   bool
 }
 
@@ -90,11 +90,11 @@ type floatSum struct {
 	n   int64
 }
 
-func (s *floatSums) grow(groups int) { s.state = grown(s.state, groups) }
+func (s *floatSums) grow(groups int) { s.state.grow(groups) }
 
 func (s *floatSums) add(arg *column, rows, groups []int32, out *vector) {
 	for i, row := range rows {
-		sum := &s.state[groups[i]]
+		sum := s.state.at(groups[i])
 		if !arg.null(row) {
 			sum.sum += arg.floats[row]
 			sum.n++
@@ -118,13 +118,14 @@ func (s *floatSums) value(sum *floatSum, out *vector) {
 
 func (s *floatSums) values(groups []int32, out *vector) {
 	for _, g := range groups {
-		s.value(&s.state[g], out)
+		s.value(s.state.at(g), out)
 	}
 }
 
 func (s *floatSums) encode(dst []byte, groups []int32) []byte {
 	for _, g := range groups {
-		dst = appendInt(appendFloat(dst, s.state[g].sum), s.state[g].n)
+		sum := s.state.at(g)
+		dst = appendInt(appendFloat(dst, sum.sum), sum.n)
 	}
 	return dst
 }
@@ -132,17 +133,17 @@ func (s *floatSums) encode(dst []byte, groups []int32) []byte {
 func (s *floatSums) decode(r *reader, groups []int32) {
 	for _, g := range groups {
 		sum := r.float()
-		s.state[g] = floatSum{sum: sum, n: r.int()}
+		*s.state.at(g) = floatSum{sum: sum, n: r.int()}
 	}
 }
 
-func (s *floatSums) bytes() int64 { return int64(cap(s.state)) * 16 }
-func (s *floatSums) reset()       { s.state = emptied(s.state) }
+func (s *floatSums) bytes() int64 { return s.state.bytes() }
+func (s *floatSums) reset()       { s.state.reset() }
 
 // decimalSums is SUM and AVG of NUMERIC. The sum is kept in 192 bits, at the
 // argument's scale.
 type decimalSums struct {
-	state    []decimalSum
+	state    chunked[decimalSum]
 	avg      bool
 	from, to schemas.Type
 }
@@ -153,11 +154,11 @@ type decimalSum struct {
 	n       int64
 }
 
-func (s *decimalSums) grow(groups int) { s.state = grown(s.state, groups) }
+func (s *decimalSums) grow(groups int) { s.state.grow(groups) }
 
 func (s *decimalSums) add(arg *column, rows, groups []int32, out *vector) {
 	for i, row := range rows {
-		sum := &s.state[groups[i]]
+		sum := s.state.at(groups[i])
 		if !arg.null(row) {
 			x := arg.decimals[row]
 			var carry uint64
@@ -230,13 +231,13 @@ func tenTo(n int) *big.Int {
 
 func (s *decimalSums) values(groups []int32, out *vector) {
 	for _, g := range groups {
-		s.value(&s.state[g], out)
+		s.value(s.state.at(g), out)
 	}
 }
 
 func (s *decimalSums) encode(dst []byte, groups []int32) []byte {
 	for _, g := range groups {
-		sum := &s.state[g]
+		sum := s.state.at(g)
 		dst = appendFixed(appendFixed(dst, sum.lo), sum.mid)
 		dst = appendInt(appendInt(dst, sum.hi), sum.n)
 	}
@@ -247,9 +248,9 @@ func (s *decimalSums) decode(r *reader, groups []int32) {
 	for _, g := range groups {
 		lo, mid := r.fixed(), r.fixed()
 		hi := r.int()
-		s.state[g] = decimalSum{lo: lo, mid: mid, hi: hi, n: r.int()}
+		*s.state.at(g) = decimalSum{lo: lo, mid: mid, hi: hi, n: r.int()}
 	}
 }
 
-func (s *decimalSums) bytes() int64 { return int64(cap(s.state)) * 32 }
-func (s *decimalSums) reset()       { s.state = emptied(s.state) }
+func (s *decimalSums) bytes() int64 { return s.state.bytes() }
+func (s *decimalSums) reset()       { s.state.reset() }

@@ -13,10 +13,10 @@ type table struct {
 	index index
 	aggs  []aggregate
 	sets  []*distinct // those of aggs that are one
-	flags []flag
+	flags chunked[flag]
 	// emitted is the hash of each group's last answer, as far as any has answered;
 	// only for on_change.
-	emitted []xxh3.Uint128
+	emitted chunked[xxh3.Uint128]
 	touched []touch // on_change: groups touched since the last Answers, in order
 	// decided and failing count groups that have flagCrossed and flagFailed.
 	decided, failing int
@@ -100,13 +100,13 @@ func (tb *table) grow() { tb.room(tb.index.len()) }
 
 // room makes room for n groups.
 func (tb *table) room(n int) {
-	before := len(tb.flags)
+	before := tb.flags.len()
 	if n <= before {
 		return
 	}
-	tb.flags = grown(tb.flags, n)
+	tb.flags.grow(n)
 	for g := before; g < n; g++ {
-		tb.flags[g] = flagChanged // it is written as new
+		*tb.flags.at(int32(g)) = flagChanged // it is written as new
 	}
 	for _, a := range tb.aggs {
 		a.grow(n)
@@ -115,10 +115,10 @@ func (tb *table) room(n int) {
 
 // remember keeps the hash of a group's answer.
 func (tb *table) remember(g int32, hash xxh3.Uint128) {
-	if int(g) >= len(tb.emitted) {
-		tb.emitted = grown(tb.emitted, len(tb.flags))
+	if int(g) >= tb.emitted.len() {
+		tb.emitted.grow(tb.flags.len())
 	}
-	tb.emitted[g] = hash
+	*tb.emitted.at(g) = hash
 }
 
 // touch notes which groups the batch at hand changes.
@@ -128,9 +128,16 @@ func (t *Tally) touch(tb *table) {
 		need |= flagTouched
 	}
 	t.list(tb)
-	flags := tb.flags
+	if tb.saved == 0 && need == flagChanged {
+		return // new groups are marked already
+	}
+	few := tb.flags.single()
 	for i, g := range tb.groups {
-		f := flags[g]
+		if few != nil && few[g]&need == need {
+			continue
+		}
+		at := tb.flags.at(g)
+		f := *at
 		if f&need == need {
 			continue
 		}
@@ -140,7 +147,7 @@ func (t *Tally) touch(tb *table) {
 		if need&^f&flagTouched != 0 {
 			tb.touched = append(tb.touched, touch{group: g, seq: t.seq + int64(tb.rows[i])})
 		}
-		flags[g] = f | need
+		*at = f | need
 	}
 }
 
@@ -154,7 +161,8 @@ func (t *Tally) list(tb *table) {
 
 // mark sets and clears flags of a group, which the next checkpoint then writes.
 func (t *Tally) mark(tb *table, g int32, set, unset flag) {
-	f := tb.flags[g]
+	at := tb.flags.at(g)
+	f := *at
 	if f&flagChanged == 0 {
 		tb.dirty = append(tb.dirty, g)
 		t.list(tb)
@@ -162,7 +170,7 @@ func (t *Tally) mark(tb *table, g int32, set, unset flag) {
 	now := f&^unset | set | flagChanged
 	tb.failing += has(now, flagFailed) - has(f, flagFailed)
 	tb.decided += has(now, flagCrossed) - has(f, flagCrossed)
-	tb.flags[g] = now
+	*at = now
 }
 
 func has(f, bit flag) int {
@@ -176,7 +184,7 @@ func has(f, bit flag) int {
 func (t *Tally) measure(tb *table) {
 	const fixed = 400 // the structs themselves and their place in the map
 	size, members := int64(fixed)+tb.index.bytes(), 0
-	size += int64(cap(tb.flags)) + int64(cap(tb.emitted))*16 + int64(cap(tb.dirty))*4 + int64(cap(tb.touched))*16
+	size += tb.flags.bytes() + tb.emitted.bytes() + int64(cap(tb.dirty))*4 + int64(cap(tb.touched))*16
 	for _, a := range tb.aggs {
 		size += a.bytes() + 64
 	}
@@ -193,7 +201,7 @@ func (t *Tally) measure(tb *table) {
 func (t *Tally) drop(tb *table, most int64) {
 	delete(t.tables, tb.span)
 	t.members -= tb.members
-	tb.touched = slices.DeleteFunc(tb.touched, func(touched touch) bool { return tb.flags[touched.group]&flagTouched == 0 })
+	tb.touched = slices.DeleteFunc(tb.touched, func(touched touch) bool { return *tb.flags.at(touched.group)&flagTouched == 0 })
 	if len(tb.touched) > 0 {
 		t.retired = append(t.retired, tb)
 		return
@@ -216,7 +224,8 @@ func (t *Tally) recycle(tb *table, most int64) {
 	for _, a := range tb.aggs {
 		a.reset()
 	}
-	tb.flags, tb.emitted = tb.flags[:0], emptied(tb.emitted)
+	tb.flags.reset()
+	tb.emitted.reset()
 	tb.dirty, tb.touched = tb.dirty[:0], tb.touched[:0]
 	tb.decided, tb.failing, tb.saved, tb.members, tb.listed = 0, 0, 0, 0, false
 	t.spare = append(t.spare, tb)

@@ -140,6 +140,7 @@ type Tally struct {
 	opts  Options
 	zone  *time.Location // of dates
 	seeds seeds
+	part  part // of the rule's groups
 
 	condition   string          // the text of WHERE
 	codec       keyCodec        // types of the key columns
@@ -160,6 +161,7 @@ type Tally struct {
 	parts    []traced
 	parted   []int32
 	left     []int32
+	own      []int32
 	splitter splitter
 	days     dayCache
 	dateEnds map[int32]int64
@@ -196,6 +198,10 @@ type ref struct {
 
 // New makes a Tally that has seen no row.
 func New(rule Rule, opts Options) (*Tally, error) {
+	return newPart(rule, opts, newSeeds(), part{of: 1})
+}
+
+func newPart(rule Rule, opts Options, seeds seeds, mine part) (*Tally, error) {
 	if opts.Mem == nil {
 		opts.Mem = memory.DefaultAllocator
 	}
@@ -210,7 +216,7 @@ func New(rule Rule, opts Options) (*Tally, error) {
 		return nil, fmt.Errorf("make tally of rule %s: on_close needs a window in GROUP BY, which it does not have", rule.Name)
 	}
 	t := &Tally{
-		rule: rule, plan: p, opts: opts, zone: p.Source.Zone, seeds: newSeeds(),
+		rule: rule, plan: p, opts: opts, zone: p.Source.Zone, seeds: seeds, part: mine,
 		groupSchema: p.GroupSchema(), output: p.Output(), outputTypes: p.OutputSchema(),
 		state: newState(),
 	}
@@ -277,19 +283,24 @@ func (t *Tally) Bytes() int64 {
 	return t.bytes + t.outbox.bytes + int64(cap(t.refs))*24 + int64(len(t.stats.dates))*64
 }
 
-// checkSize compares what is held with the bounds.
+// checkSize makes sure that what is held is within the bounds.
 func (t *Tally) checkSize() error {
 	if t.opts.MaxBytes > 0 && t.Bytes() > t.opts.MaxBytes {
 		t.dropSpare()
 	}
+	return t.tooLarge(t.Groups, t.Bytes(), t.members)
+}
+
+// tooLarge compares what is held with the bounds.
+func (t *Tally) tooLarge(groups func() int, bytes int64, members int) error {
 	const mend = "raise --memory, let the query group by a window so that old groups leave, or run the rule on an engine"
-	if b := t.Bytes(); t.opts.MaxBytes > 0 && b > t.opts.MaxBytes {
+	if t.opts.MaxBytes > 0 && bytes > t.opts.MaxBytes {
 		return fmt.Errorf("rule %s: %d groups take %d bytes, more than the %d allowed; %s: %w",
-			t.rule.Name, t.Groups(), b, t.opts.MaxBytes, mend, ErrStateTooLarge)
+			t.rule.Name, groups(), bytes, t.opts.MaxBytes, mend, ErrStateTooLarge)
 	}
-	if t.members > t.opts.DistinctMax {
+	if members > t.opts.DistinctMax {
 		return fmt.Errorf("rule %s: COUNT(DISTINCT) holds %d values of %d groups in %d bytes, more than the %d values allowed; %s: %w",
-			t.rule.Name, t.members, t.Groups(), t.Bytes(), t.opts.DistinctMax, mend, ErrStateTooLarge)
+			t.rule.Name, members, groups(), bytes, t.opts.DistinctMax, mend, ErrStateTooLarge)
 	}
 	return nil
 }

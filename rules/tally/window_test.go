@@ -68,7 +68,7 @@ func TestRoundingOfDecimalAverages(t *testing.T) {
 	wide := &decimalSums{avg: true, from: moneyType, to: moneyType}
 	wide.grow(1)
 	for _, want := range []struct{ x, n, avg int64 }{{5, 2, 3}, {-5, 2, -3}, {4, 3, 1}, {-5, 3, -2}} {
-		wide.state[0] = decimalSum{lo: uint64(want.x), mid: uint64(want.x >> 63), hi: want.x >> 63, n: want.n}
+		*wide.state.at(0) = decimalSum{lo: uint64(want.x), mid: uint64(want.x >> 63), hi: want.x >> 63, n: want.n}
 		out := vector{typ: moneyType}
 		wide.values([]int32{0}, &out)
 		require.Equal(t, want.avg, int64(out.decimals[0].LowBits()), "half away from zero")
