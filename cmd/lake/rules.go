@@ -251,7 +251,7 @@ func (a *app) runRules(ctx context.Context, job string, names []string, o rulesR
 
 // runRulesOn has an engine answer the rules, one after the other.
 func (a *app) runRulesOn(ctx context.Context, r *resolved, t *opened, chosen []tally.Rule, o rulesRunOptions, filter table.FileFilter) (err error) {
-	e, err := a.openEngine(ctx, r, t, o.engine, filter)
+	e, err := a.openEngine(ctx, r, t, o.engine, true, filter)
 	if err != nil {
 		return err
 	}
