@@ -145,16 +145,17 @@ func (k keys) compareFrom(first, i int, other keys, j int) int {
 	return 0
 }
 
+// entry is a row to be sorted.
+type entry struct {
+	prefix uint64
+	row    int32
+}
+
 // sort gives the rows' order. Equal ones stay as they are.
 func (k keys) sort(rows int) []int32 {
-	type entry struct {
-		prefix uint64
-		row    int32
-	}
 	entries := make([]entry, rows)
 	first := k[0]
 	nulls := first.arr.NullN() > 0
-	sorted := true
 	for i := range entries {
 		entries[i].row = int32(i)
 		switch {
@@ -163,28 +164,63 @@ func (k keys) sort(rows int) []int32 {
 		case first.arr.IsValid(i):
 			entries[i].prefix = first.prefix(i)>>1 | signBit
 		}
-		sorted = sorted && (i == 0 || entries[i-1].prefix < entries[i].prefix)
 	}
+	entries = byPrefix(entries)
 	from := 0
 	if first.whole && !nulls {
 		from = 1
 	}
-	if !sorted {
-		slices.SortFunc(entries, func(a, b entry) int {
-			if a.prefix != b.prefix {
-				return cmp.Compare(a.prefix, b.prefix)
-			}
-			if d := k.compareFrom(from, int(a.row), k, int(b.row)); d != 0 {
-				return d
-			}
-			return cmp.Compare(a.row, b.row)
-		})
+	for start := 0; from < len(k) && start < rows; {
+		end := start + 1
+		for end < rows && entries[end].prefix == entries[start].prefix {
+			end++
+		}
+		if end > start+1 {
+			slices.SortStableFunc(entries[start:end], func(a, b entry) int { return k.compareFrom(from, int(a.row), k, int(b.row)) })
+		}
+		start = end
 	}
 	out := make([]int32, rows)
 	for i, e := range entries {
 		out[i] = e.row
 	}
 	return out
+}
+
+// byPrefix sorts by the prefix, byte by byte from the last one, and keeps the order
+// of equal ones. Bytes that are the same in all of them cost nothing.
+func byPrefix(entries []entry) []entry {
+	var differ uint64
+	sorted := true
+	for i := 1; i < len(entries); i++ {
+		differ |= entries[i].prefix ^ entries[0].prefix
+		sorted = sorted && entries[i-1].prefix <= entries[i].prefix
+	}
+	if sorted {
+		return entries
+	}
+	other := make([]entry, len(entries))
+	for shift := 0; shift < 64; shift += 8 {
+		if differ>>shift&0xff == 0 {
+			continue
+		}
+		var at [256]int
+		for _, e := range entries {
+			at[e.prefix>>shift&0xff]++
+		}
+		sum := 0
+		for b, n := range at {
+			at[b] = sum
+			sum += n
+		}
+		for _, e := range entries {
+			b := e.prefix >> shift & 0xff
+			other[at[b]] = e
+			at[b]++
+		}
+		entries, other = other, entries
+	}
+	return entries
 }
 
 // rising tells whether the rows are in order.
