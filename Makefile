@@ -37,7 +37,7 @@ lint:
 
 # The same work done by lake and by its peers, side by side: one table, with the targets and which hold.
 # Spark and Flink are there where Maven is. BENCH=… are more flags: BENCH="-only flat,nested",
-# BENCH="-write BENCHMARKS.md" for the table that is kept, BENCH="-scale 0.05 -pairs 1" to try.
+# BENCH="-write BENCHMARKS.md -summary README.md" for the table that is kept, BENCH="-scale 0.05 -pairs 1" to try.
 bench: build .venv/ready $(addsuffix /ready,$(SPARK)) $(addsuffix /flink/ready,$(SPARK))
 	go run ./bench -lake bin/lake -python .venv/bin/python -spark "$(addsuffix /bin/python,$(SPARK))" $(BENCH)
 

@@ -24,7 +24,22 @@ func (b *bench) parts() []part {
 	if b.spark != "" {
 		kafka = append(kafka, "-python", b.spark, "-jars", b.jars, "-flink", filepath.Join(filepath.Dir(filepath.Dir(b.spark)), "flink"))
 	}
-	parts := []part{{"Kafka → committed table, bare loop, Flink, Spark", func(ctx context.Context) error { return b.command(ctx, "go", kafka...) }}}
+	common := []string{"-json", "-data", b.data, "-pairs", fmt.Sprint(b.pairs)}
+	memory := append([]string{"run", "./bench/memory", "-lake", b.lake, "-python", b.python, "-rows", fmt.Sprint(int64(5_000_000 * b.scale))}, common...)
+	parts := []part{
+		{"JSON decode, one core, against arrow-go", func(ctx context.Context) error {
+			// It takes the first lines of the inputs of full size.
+			if _, err := b.generated(ctx, "flat", "bench/flat.yaml", 5_000_000); err != nil {
+				return err
+			}
+			if _, err := b.generated(ctx, "nested", "clicks", 500_000); err != nil {
+				return err
+			}
+			return b.command(ctx, "go", append([]string{"run", "./bench/decode"}, common...)...)
+		}},
+		{"count by key and by minute, Arrow in memory, against DuckDB", func(ctx context.Context) error { return b.command(ctx, "go", memory...) }},
+		{"Kafka → committed table, bare loop, Flink, Spark", func(ctx context.Context) error { return b.command(ctx, "go", kafka...) }},
+	}
 	for _, a := range b.axes() {
 		parts = append(parts, part{"growth: " + a.name, func(ctx context.Context) error { return b.grow(ctx, a) }})
 	}

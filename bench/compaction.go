@@ -13,22 +13,24 @@ import (
 
 // compactions are the merging of a table of small files, which is put back before
 // each run. Spark rewrites the very table, in lake's own catalog; DuckDB copies its files.
-func (b *bench) compactions(job string) []work {
+func (b *bench) compactions(job, sorted string) []work {
 	const name = "compaction of %d small files"
 	out := filepath.Join(b.work, "compacted")
-	duckdb := func(files string) figures.Process {
-		p := b.by("DuckDB", "compact", files, out)
-		p.Before = func() error { return os.RemoveAll(out) }
-		return p
-	}
-	works := []work{{
-		name: name, peer: "DuckDB (any order)", target: 1.8, memory: 0.6,
-		setup: func(ctx context.Context, w *work) error {
-			_, err := b.small(ctx, w, job, duckdb)
-			w.check = b.agree("flat", job, out)
+	duckdb := func(job, what, checked string) func(context.Context, *work) error {
+		return func(ctx context.Context, w *work) error {
+			_, err := b.small(ctx, w, job, func(files string) figures.Process {
+				p := b.by("DuckDB", what, files, out)
+				p.Before = func() error { return os.RemoveAll(out) }
+				return p
+			})
+			w.check = b.agree(checked, job, out)
 			return err
-		},
-	}}
+		}
+	}
+	works := []work{
+		{name: name, peer: "DuckDB (any order)", target: 1.8, memory: 0.6, setup: duckdb(job, "compact", "flat")},
+		{name: name + ", sorted by user", peer: "DuckDB (ORDER BY)", target: 1, setup: duckdb(sorted, "sorted", "sorted")},
+	}
 	if b.spark == "" {
 		return works
 	}

@@ -30,7 +30,9 @@ type bench struct {
 	pairs        int
 	scale        float64
 	only         string
-	write        string
+	write        string            // a file with markers for the table; "": none
+	summary      string            // a file with markers for a short one; "": none
+	host         string            // the machine, lake and the day
 	versions     map[string]string // of the peers, as they say themselves
 	lines        []figures.Line
 	table        *figures.Printer
@@ -54,6 +56,7 @@ func main() {
 	flag.Float64Var(&b.scale, "scale", 1, "part of the full size")
 	flag.StringVar(&b.only, "only", "", "only the works whose name, or whose peer's, holds one of these, with commas between them")
 	flag.StringVar(&b.write, "write", "", "also write the table into this file, in place of what is between its markers; lines of works that are not done stay")
+	flag.StringVar(&b.summary, "summary", "", "with -write: also write a short table into this file")
 	flag.Parse()
 	exit(b.run(ctx))
 }
@@ -107,41 +110,46 @@ func (b *bench) run(ctx context.Context) (err error) {
 	if err := os.MkdirAll(b.data, 0o755); err != nil {
 		return err
 	}
-	machine, err := b.machine(ctx)
-	if err != nil {
+	if b.host, err = b.machine(ctx); err != nil {
 		return err
 	}
-	fmt.Printf("%s\n\n", machine)
+	fmt.Printf("%s\n\n", b.host)
 	works, err := b.works(ctx)
 	if err != nil {
 		return err
 	}
-	for _, w := range works {
-		if !b.wanted(w.name, w.peer) {
-			continue
-		}
-		if err := b.pair(ctx, w); err != nil {
-			return fmt.Errorf("%s, against %s: %w", w.name, w.peer, err)
-		}
-	}
-	for _, p := range b.parts() {
-		if !b.wanted(p.name) {
-			continue
-		}
-		if err := p.run(ctx); err != nil {
-			return fmt.Errorf("%s: %w", p.name, err)
-		}
-	}
+	failed := b.all(ctx, works)
 	fmt.Printf("\nThe peers' commands:\n\n")
 	for _, l := range b.lines {
 		if l.How != "" {
 			fmt.Print(l.HowString())
 		}
 	}
-	if b.write == "" {
-		return nil
+	return failed
+}
+
+// all does the works and the parts that are wanted. One that fails is left out of
+// the table, and the others are done; the failures are returned.
+func (b *bench) all(ctx context.Context, works []work) error {
+	var failed []error
+	keep := func(name string, err error) {
+		if err != nil {
+			err = fmt.Errorf("%s: %w", name, err)
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			failed = append(failed, err)
+		}
 	}
-	return figures.Write(b.write, machine, b.lines)
+	for _, w := range works {
+		if ctx.Err() == nil && b.wanted(w.name, w.peer) {
+			keep(w.name+", against "+w.peer, b.pair(ctx, w))
+		}
+	}
+	for _, p := range b.parts() {
+		if ctx.Err() == nil && b.wanted(p.name) {
+			keep(p.name, p.run(ctx))
+		}
+	}
+	return errors.Join(append(failed, ctx.Err())...)
 }
 
 // wanted tells whether a work is to be done, by its names.
@@ -154,9 +162,19 @@ func (b *bench) wanted(names ...string) bool {
 	return false
 }
 
-// line prints a line of the table and keeps it.
+// line prints a line of the table and keeps it, in the file, too.
 func (b *bench) line(l figures.Line) error {
 	b.lines = append(b.lines, l)
+	if b.write != "" { // at once: the whole takes long
+		if err := figures.Write(b.write, b.host, b.lines); err != nil {
+			return err
+		}
+	}
+	if b.write != "" && b.summary != "" {
+		if err := figures.Summarize(b.write, b.summary); err != nil {
+			return err
+		}
+	}
 	return b.table.Line(l)
 }
 

@@ -33,6 +33,11 @@ func (b *bench) works(ctx context.Context) ([]work, error) {
 	if err != nil {
 		return nil, err
 	}
+	bySort := strings.Replace(flatJob, "partition_by: [dt]", "partition_by: [dt], sort_by: [user_id]", 1)
+	sorted, err := b.job("sorted", bySort+smallFiles, "sorted", in.flat, in.flatRows/500)
+	if err != nil {
+		return nil, err
+	}
 	works := append(b.toParquet("flat", rows(in.flatRows)+" flat JSON events → date-partitioned Parquet", flat, in.flat, 2, 0.7),
 		b.toParquet("nested", rows(in.nestedRows)+" nested events → date-partitioned Parquet", nested, in.nested, 1.3, 0)...)
 	bareOut := filepath.Join(b.work, "bare")
@@ -50,7 +55,7 @@ func (b *bench) works(ctx context.Context) ([]work, error) {
 		})
 	}
 	works = append(works, b.counts(rows(in.flatRows), ruled)...)
-	return append(works, b.compactions(small)...), nil
+	return append(works, b.compactions(small, sorted)...), nil
 }
 
 // rows is a number of rows as the table has it.

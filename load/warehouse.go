@@ -44,6 +44,9 @@ type Load struct {
 	// partition and what is loaded, so that a load that is tried again, by
 	// whatever process, has the same one. --force makes another.
 	ID string
+	// Metadata is the URI of the table's Iceberg metadata whose current snapshot this is,
+	// for a target that reads the table itself; "" for others.
+	Metadata string
 }
 
 // Held is what a target has of a partition.

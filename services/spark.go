@@ -192,6 +192,9 @@ func (s *SparkThrift) thrift(ctx context.Context) (*process, error) {
 // Address is the server's, host:port.
 func (s *SparkThrift) Address() string { return "127.0.0.1:" + strconv.Itoa(s.port) }
 
+// Metastore is its own; nil where it was given another one. Close stops both.
+func (s *SparkThrift) Metastore() *Metastore { return s.metastore }
+
 // Close stops the server and its metastore, and removes their data where Options.Dir was "".
 func (s *SparkThrift) Close() error {
 	s.mu.Lock()

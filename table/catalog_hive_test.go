@@ -176,6 +176,45 @@ func TestHiveOverlap(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// A table of another catalog is registered, moved by who knows where it is, and by
+// nobody else; what is no Iceberg table is told.
+func TestRegistry(t *testing.T) {
+	uri := servers.Metastore(t).URI()
+	dropTables(t, uri)
+	_, tbl := warehouse{config: CatalogConfig{Warehouse: t.TempDir()}}.events(t)
+	r, err := OpenRegistry(CatalogConfig{Hive: uri})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, r.Close()) }()
+	const name = "others.events"
+	get := func() (Registration, bool) {
+		reg, found, err := r.Get(t.Context(), name)
+		require.NoError(t, err)
+		return reg, found
+	}
+	_, found := get()
+	require.False(t, found)
+	first := Registration{Metadata: tbl.Metadata(), Location: tbl.Location(), Columns: []RegisteredColumn{{Name: "n", Type: "bigint", Doc: "its number"}}, Properties: map[string]string{"own": "1"}}
+	require.NoError(t, r.Put(t.Context(), name, first, ""))
+	require.ErrorIs(t, r.Put(t.Context(), name, first, ""), ErrRegisteredOtherwise, "it is there")
+	reg, found := get()
+	require.True(t, found)
+	require.Equal(t, first.Metadata, reg.Metadata)
+	require.Equal(t, first.Columns, reg.Columns)
+	require.Equal(t, "1", reg.Properties["own"])
+
+	second := first
+	second.Metadata, second.Columns = tbl.Location()+"/second.metadata.json", append(second.Columns, RegisteredColumn{Name: "more", Type: "string"})
+	require.ErrorIs(t, r.Put(t.Context(), name, second, second.Metadata), ErrRegisteredOtherwise, "it is elsewhere")
+	require.NoError(t, r.Put(t.Context(), name, second, first.Metadata))
+	require.ErrorIs(t, r.Put(t.Context(), name, first, first.Metadata), ErrRegisteredOtherwise)
+	reg, _ = get()
+	require.Equal(t, second.Metadata, reg.Metadata)
+	require.Equal(t, second.Columns, reg.Columns)
+	require.NoError(t, r.client.CreateTable(t.Context(), &hm.Table{DbName: "others", TableName: "plain", TableType: hive.TableTypeExternalTable, Sd: &hm.StorageDescriptor{SerdeInfo: &hm.SerDeInfo{}, Location: tbl.Location()}}))
+	_, _, err = r.Get(t.Context(), "others.plain")
+	require.ErrorIs(t, err, ErrRegisteredOtherwise)
+}
+
 // Doctor learns whether a metastore is there and compares, and leaves nothing.
 func TestHiveProbe(t *testing.T) {
 	uri := servers.Metastore(t).URI()

@@ -133,6 +133,9 @@ func (t *Table) Name() string { return t.name }
 // Location is the URI of the table's folder.
 func (t *Table) Location() string { return t.now.Load().ice.Location() }
 
+// Metadata is the URI of the metadata file that the table was read from.
+func (t *Table) Metadata() string { return t.now.Load().ice.MetadataLocation() }
+
 // Folder is the table's folder as File.Path has it: on disk, or a URI where the
 // table is remote.
 func (t *Table) Folder() (string, error) { return storage.Path(t.catalog.fs, t.Location()) }

@@ -19,6 +19,39 @@ const howHeader = "| work | against | its command |\n|---|---|---|\n"
 // it. A line of the same work and the same peer, of whatever version, is replaced;
 // lines of works that were not done now stay.
 func Write(path, machine string, lines []Line) error {
+	return between(path, func(old string) string {
+		return table(old, machine, lines)
+	})
+}
+
+// Summarize puts what a file has of a table, by Write, into another file: of each
+// work the first line, without its targets.
+func Summarize(from, to string) error {
+	var rows strings.Builder
+	err := between(from, func(written string) string {
+		_, all, _ := strings.Cut(written, Header)
+		all, _, _ = strings.Cut(all, howHeader)
+		seen := map[string]bool{}
+		for row := range strings.Lines(all) {
+			cells := strings.Split(strings.TrimPrefix(row, "| "), " | ")
+			if len(cells) < 6 || cells[1] == "" || seen[cells[0]] {
+				continue
+			}
+			seen[cells[0]] = true
+			fmt.Fprintf(&rows, "| %s |\n", strings.Join(cells[:6], " | "))
+		}
+		return written
+	})
+	if err != nil {
+		return err
+	}
+	return between(to, func(string) string {
+		return "\n| work | against | lake | peer | rate, lake/peer (min–max) | peak memory |\n|---|---|--:|--:|--:|--:|\n" + rows.String() + "\n"
+	})
+}
+
+// between rewrites what stands between the markers of a file.
+func between(path string, rewrite func(string) string) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -28,6 +61,11 @@ func Write(path, machine string, lines []Line) error {
 	if !ok || !ended {
 		return errors.New(path + " has not both of the lines " + begin + " and " + end)
 	}
+	return os.WriteFile(path, []byte(before+begin+"\n"+rewrite(old)+end+"\n"+after), 0o644)
+}
+
+// table is the text between the markers: the old one with lines put in.
+func table(old, machine string, lines []Line) string {
 	oldTable, oldHow, _ := strings.Cut(old, howHeader)
 	_, oldTable, _ = strings.Cut(oldTable, Header)
 	var rows, how []string
@@ -37,8 +75,7 @@ func Write(path, machine string, lines []Line) error {
 			how = append(how, l.HowString())
 		}
 	}
-	text := fmt.Sprintf("%s%s\n\nThe last run: %s.\n\n%s%s\n%s%s%s\n%s", before, begin, machine, Header, merge(oldTable, rows), howHeader, merge(oldHow, how), end, after)
-	return os.WriteFile(path, []byte(text), 0o644)
+	return fmt.Sprintf("\nThe last run: %s.\n\n%s%s\n%s%s", machine, Header, merge(oldTable, rows), howHeader, merge(oldHow, how))
 }
 
 // HowString is the line of the table of commands, with its line break.

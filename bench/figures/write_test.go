@@ -26,6 +26,15 @@ func TestWriteReplacesTheSameWorkAndKeepsOthers(t *testing.T) {
 		"| new | Spark 3 | 1.00 s | 2.00 s | 2.00 (2.00–2.00 of 1) | 1 / 2 MiB | rate ≥ 1.50, memory ≤ 0.70 | holds, holds |\n"+
 		"\n"+howHeader+"| flat | DuckDB 2.0.1 | `run flat` |\n| nested | DuckDB 2.0.0 | `run nested` |\n| flat | polars 2.1.0 | `run flat` |\n| new | Spark 3 | `run new` |\n"+
 		end+"\ntail\n", string(data))
+	short := filepath.Join(t.TempDir(), "R.md")
+	require.NoError(t, os.WriteFile(short, []byte("head\n"+begin+"\nold\n"+end+"\ntail\n"), 0o600))
+	require.NoError(t, Summarize(path, short))
+	summary, err := os.ReadFile(short)
+	require.NoError(t, err)
+	require.Equal(t, "head\n"+begin+"\n\n| work | against | lake | peer | rate, lake/peer (min–max) | peak memory |\n|---|---|--:|--:|--:|--:|\n"+
+		"| flat | DuckDB 2.0.1 | 2.00 s | 2.00 s | 1.00 (1.00–1.00 of 1) | 1 / 2 MiB |\n"+
+		"| nested | DuckDB 2.0.0 | 1.00 s | 2.00 s | 2.00 (2.00–2.00 of 1) | 1 / 2 MiB |\n"+
+		"| new | Spark 3 | 1.00 s | 2.00 s | 2.00 (2.00–2.00 of 1) | 1 / 2 MiB |\n\n"+end+"\ntail\n", string(summary))
 	require.ErrorContains(t, Write(filepath.Join(t.TempDir(), "none"), "", nil), "no such file")
 }
 

@@ -1,8 +1,8 @@
-"""Compares what lake and a peer made, by DuckDB: check.py flat|nested LAKE PEER. Ends with 1 where they differ.
+"""Compares what lake and a peer made, by DuckDB: check.py flat|sorted|nested LAKE PEER. Ends with 1 where they differ.
 
 LAKE and PEER are a file with a list of Parquet files (JSON), or a folder. For each date the rows are counted and each
 column is hashed, whatever type a writer chose: an instant is shown on the events' clock, an id as its text, a map or a
-struct by its keys. So an order of rows, or of files, makes no difference.
+struct by its keys. So an order of rows, or of files, makes no difference; but sorted are the flat events by user within each file.
 """
 import json
 import os
@@ -23,7 +23,12 @@ def answer(side):
     files = [side + "/**/*.parquet"] if os.path.isdir(side) else json.load(open(side))
     source = f"read_parquet({files}, hive_partitioning = true)"
     types = {row[0]: row[1] for row in duckdb.sql(f"DESCRIBE SELECT * FROM {source}").fetchall()}
-    if what == "flat":
+    if what == "sorted":
+        falls = duckdb.sql(f"""SELECT count(*) FROM (SELECT user_id < lag(user_id) OVER (PARTITION BY filename ORDER BY file_row_number) AS falls
+          FROM read_parquet({files}, filename = true, file_row_number = true)) WHERE falls""").fetchall()
+        if falls != [(0,)]:
+            sys.exit(f"{side}: rows that are less than the one before: {falls}")
+    if what in ("flat", "sorted"):
         columns = ["user_id", "property_id", moment("date", types["date"], "Asia/Kolkata"), "event"]
     else:
         of = "props['{}']" if types["props"].startswith("MAP") else "props.{}"

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -245,13 +246,24 @@ func (a *app) auditTarget(ctx context.Context, r *resolved, t *opened, l loadPla
 		}
 		digests = map[string]load.Digest{load.All: d.Sum()}
 	}
+	of := g.table()
+	if l.whole && r.dateColumn() != "" && len(steps) > 0 { // it is loaded as one, and compared by dates
+		of.DateColumn = r.dateColumn()
+		all := steps[0]
+		steps = nil
+		for _, date := range slices.Sorted(maps.Keys(digests)) {
+			one := load.Step{State: all.State, Why: all.Why}
+			one.Name = date
+			steps = append(steps, one)
+		}
+	}
 	theirs := map[string]load.Digest{}
 	if incarnation != "" && len(steps) > 0 {
 		names := make([]string, len(steps))
 		for i, s := range steps {
 			names[i] = s.Name
 		}
-		if theirs, err = g.w.Digest(ctx, g.table(), names); err != nil {
+		if theirs, err = g.w.Digest(ctx, of, names); err != nil {
 			return out, err
 		}
 	}

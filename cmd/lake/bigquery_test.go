@@ -3,11 +3,16 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
+	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,6 +22,8 @@ import (
 
 	"lake/faults"
 	"lake/load/bigquery/bqtest"
+	"lake/services"
+	"lake/services/servicetest"
 )
 
 // bigQuery is a BigQuery that reads a bucket of the emulator of Google Cloud Storage.
@@ -127,26 +134,70 @@ func TestLoadBigQuery(t *testing.T) {
 	require.Contains(t, lakeOutput(t, dir, "audit", "job.yaml"), "all agrees")
 }
 
-// A table on Google Cloud Storage is loaded from where it lies; a late row reloads
-// just its date. Exit codes and words of what a person or a scheduler has to know.
-func TestLoadBigQueryFromStore(t *testing.T) {
+// The portal's whole way: from a Kafka topic into a table on Google Cloud Storage, and from
+// there into BigQuery and, as far as that goes, another stand-in for it, which has no
+// partitions. The loader is killed at each step. What BigQuery has is compared with what
+// pyiceberg finds in the bucket; a late event reloads just its date, an audit finds
+// rows that are gone, and exit codes and words are those that a person or a scheduler
+// has to know.
+func TestPortalIntoBigQuery(t *testing.T) {
 	b := newBigQuery(t)
-	dir := b.job(t, `location: "`+b.bucket+`/events", `, "catalog: {sqlite: {}}\n", `
-  - bigquery: {table: TABLE.events, HERE}
-`)
-	require.NoError(t, os.RemoveAll(filepath.Join(dir, "warehouse"))) // it was ingested before it lay there
-	lakeOutput(t, dir, "ingest", "job.yaml")
-	lakeOutput(t, dir, "load", "job.yaml")
-	require.Equal(t, sums(loadDates), b.ask(t, bigQuerySums+"events"))
-	require.True(t, strings.HasPrefix(b.Loads()[0].URIs[0], b.bucket+"/events/data/dt=2021-11-01/"), "%v", b.Loads()[0].URIs)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "in", "late.jsonl"), []byte(`{"n": 100, "ts": "2021-11-05T01:00:00Z"}`+"\n"), 0o644))
-	lakeOutput(t, dir, "ingest", "job.yaml")
-	require.Contains(t, lakeOutput(t, dir, "load", "job.yaml"), "loaded 2 rows in 1 partition")
-	require.Equal(t, "[[2]]", b.ask(t, "SELECT count(*) FROM shop.events WHERE dt = DATE '2021-11-05'"))
-	require.Contains(t, lakeOutput(t, dir, "audit", "job.yaml"), "all agrees")
+	gcs := servers.GCS(t)
+	emulator := servicetest.BigQuery(t, services.Options{Settings: map[string]string{"BQEMU_GCS_LOCAL_ROOT": gcs.Data()}})
+	const days = 24
+	p := newPortalLoad(t, b.bucket+"/events", fmt.Sprintf(`catalog: {sqlite: {}}
+load:
+  - bigquery: {table: %[1]s.shop.events, location: EU, endpoint: %[2]q}
+  - bigquery: {table: %[1]s.shop.paid_user, rule: paid_user, staging: "%[3]s/tmp", location: EU, endpoint: %[2]q}
+  - bigquery: {table: %[4]s.copy.paid_user, rule: paid_user, staging: "%[3]s/tmp", location: US, endpoint: %[5]q}
+`, b.Project(), b.Endpoint(), b.bucket, emulator.Project(), emulator.Endpoint()), days)
+	p.killed(
+		faults.Built, faults.Swapped, faults.Claimed, // of the claim
+		faults.Replaced, faults.Replaced+":3",
+		faults.ParquetBegun, // of the lines, once twenty are due; each run after it loads one more
+		faults.Built+":2", faults.Staged+":2", faults.Swapped+":2",
+		faults.Noted, faults.Noted+":2") // of the dates, and of the rule's answers
+	lakeOutput(t, p.dir, "load", "job.yaml")
+	loads := b.Loads()
+	require.Len(t, loads, days+1, "a job a date, and one of the answers, whatever was repeated")
+	require.True(t, strings.HasPrefix(loads[0].URIs[0], b.bucket+"/events/data/dt=2021-11-07/"), "%v", loads[0].URIs)
+	compare := func() []string {
+		files, err := filepath.Glob(filepath.Join(b.folder, "events", "metadata", "*.metadata.json"))
+		require.NoError(t, err)
+		properties, err := json.Marshal(map[string]string{"py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO", "gcs.service.host": gcs.Endpoint(), "gcs.oauth2.token": "none", "gcs.oauth2.token-expires-at": "4102444800000"})
+		require.NoError(t, err)
+		sums, paid := sumsOf(t, b.bucket+"/events/metadata/"+filepath.Base(slices.Max(files)), string(properties))
+		require.Len(t, sums, days)
+		require.Equal(t, sums, b.lines(t, strings.ReplaceAll(portalSums, "$T", "shop.events")))
+		require.Equal(t, paid, b.lines(t, "SELECT \"user\" || ' ' || interactions_count FROM shop.paid_user ORDER BY 1"))
+		require.Equal(t, paid, answersOf(t, emulator, "SELECT CONCAT(CAST(user AS STRING), ' ', CAST(interactions_count AS STRING)) FROM copy.paid_user ORDER BY 1"))
+		return sums
+	}
+	audit := p.agrees(compare())
+	require.Len(t, audit.Targets, 3)
+	require.Len(t, audit.Targets[0].Partitions, days)
+	again := lakeOutput(t, p.dir, "load", "job.yaml")
+	require.Contains(t, again, fmt.Sprintf("loaded 0 rows in 0 partitions, %d there already", days))
+	require.Equal(t, 3, strings.Count(again, "loaded 0 rows in 0 partitions"), again)
 
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "in", "later.jsonl"), []byte(`{"n": 101, "ts": "2021-11-05T01:00:00Z"}`+"\n"), 0o644))
-	lakeOutput(t, dir, "ingest", "job.yaml")
+	p.send(portalEvent(1, 1, 20, "00:01:00", "Interaction"))
+	lakeOutput(t, p.dir, "ingest", "job.yaml")
+	require.Contains(t, lakeOutput(t, p.dir, "load", "job.yaml"), fmt.Sprintf("loaded 13 rows in 1 partition, %d there already", days-1))
+	p.agrees(compare())
+
+	for _, day := range []int{19, 11} {
+		require.NoError(t, b.Write("shop", "events", fmt.Sprintf("2021-11-%02d", day), fmt.Sprintf("DELETE FROM shop.events WHERE user_id = %d", 1000*day+5)))
+	}
+	p.red("2021-11-11")
+	code, said := exitOf(t, p.dir, "load", "job.yaml")
+	require.Equal(t, exitPerson, code, said)
+	require.Contains(t, said, "2021-11-11: the target has 11 rows and lake loaded 12")
+	lakeOutput(t, p.dir, "load", "job.yaml", "--force", "--from", "2021-11-11", "--to", "2021-11-20")
+	p.agrees(compare())
+
+	p.send(portalEvent(1, 1, 20, "00:02:00", "View"))
+	lakeOutput(t, p.dir, "ingest", "job.yaml")
+	thirteen := "SELECT count(*) FROM shop.events WHERE dt = DATE '2021-11-20'"
 	for _, c := range []struct {
 		fault bqtest.Fault
 		code  int
@@ -157,17 +208,53 @@ func TestLoadBigQueryFromStore(t *testing.T) {
 		{bqtest.Fault{Call: "job", Code: 400, Reason: "invalid", Message: "Error while reading data, row 5 File: gs://b/x"}, exitPerson, "row 5 File: gs://b/x"},
 	} {
 		b.Fail(c.fault)
-		var failed *exec.ExitError
-		out, err := lakeCommand(dir, "load", "job.yaml").CombinedOutput()
-		require.ErrorAs(t, err, &failed, "%s", out)
-		require.Equal(t, c.code, failed.ExitCode(), "%s", out)
-		require.Contains(t, string(out), c.says)
-		require.Contains(t, string(out), "shop.events$20211105")
-		require.Equal(t, "[[2]]", b.ask(t, "SELECT count(*) FROM shop.events WHERE dt = DATE '2021-11-05'"))
+		code, said := exitOf(t, p.dir, "load", "job.yaml")
+		require.Equal(t, c.code, code, said)
+		require.Contains(t, said, c.says)
+		require.Contains(t, said, "shop.events$20211120")
+		require.Equal(t, "[[13]]", b.ask(t, thirteen))
 	}
 	require.NoError(t, b.DropTable("shop", "events"))
-	require.Contains(t, lakeOutput(t, dir, "load", "job.yaml"), fmt.Sprintf("in %d partitions", loadDates), "a target made anew gets all")
-	require.Equal(t, "[[3]]", b.ask(t, "SELECT count(*) FROM shop.events WHERE dt = DATE '2021-11-05'"))
+	require.Contains(t, lakeOutput(t, p.dir, "load", "job.yaml"), fmt.Sprintf("in %d partitions", days), "a target made anew gets all")
+	compare()
+	require.Empty(t, objectsOf(t, filepath.Join(b.folder, "tmp")), "staging is clean")
+}
+
+// lines are a query's first cells.
+func (b *bigQuery) lines(t *testing.T, query string) (lines []string) {
+	rows, err := b.Texts(query)
+	require.NoError(t, err)
+	for _, row := range rows {
+		lines = append(lines, row[0])
+	}
+	return lines
+}
+
+// answersOf are the first cells of a query's rows, of the emulator's REST API.
+func answersOf(t *testing.T, s *services.BigQuery, query string) (lines []string) {
+	body, err := json.Marshal(map[string]any{"query": query, "useLegacySql": false})
+	require.NoError(t, err)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.Endpoint()+"projects/"+s.Project()+"/queries", bytes.NewReader(body))
+	require.NoError(t, err)
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	var answer struct {
+		Rows []struct {
+			F []struct {
+				V string `json:"v"`
+			} `json:"f"`
+		} `json:"rows"`
+	}
+	require.NoError(t, json.Unmarshal(text, &answer), "%s", text)
+	for _, row := range answer.Rows {
+		lines = append(lines, row.F[0].V)
+	}
+	require.NotEmpty(t, lines, "%s", text)
+	return lines
 }
 
 // Lint says what BigQuery would refuse, with line and column.

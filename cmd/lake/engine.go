@@ -44,8 +44,10 @@ func (r *resolved) engineLoad(name string) (plan loadPlan, err error) {
 	return r.loads[i], nil
 }
 
-// openEngine opens the job's target of a name of engineNames. The caller closes it.
-func (a *app) openEngine(ctx context.Context, r *resolved, t *opened, name string, filter table.FileFilter) (*engine, error) {
+// openEngine opens the job's target of a name of engineNames. Where the server behind it
+// turns out to be another one, that is an error, but for a name that nobody has
+// written: the job file does not tell Hive from Spark. The caller closes it.
+func (a *app) openEngine(ctx context.Context, r *resolved, t *opened, name string, written bool, filter table.FileFilter) (*engine, error) {
 	plan, err := r.engineLoad(name)
 	if err != nil {
 		return nil, err
@@ -59,7 +61,7 @@ func (a *app) openEngine(ctx context.Context, r *resolved, t *opened, name strin
 	if e.Engine, ok = load.EngineOf(g.w); !ok {
 		return nil, errors.Join(fmt.Errorf("%s answers no queries", g.l.name), g.Close())
 	}
-	if is := string(e.Dialect()); is != name {
+	if is := string(e.Dialect()); is != name && written {
 		return nil, errors.Join(withCode(exitConfig, fmt.Errorf("%s: the server is %s; hint: --engine %s", g.l.name, is, is)), g.Close())
 	}
 	if e.incarnation, err = e.Inspect(ctx); err != nil {

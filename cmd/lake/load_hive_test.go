@@ -1,17 +1,17 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/beltran/gohive"
+	"github.com/colinmarc/hdfs/v2"
 	"github.com/stretchr/testify/require"
 
 	"lake/faults"
@@ -47,81 +47,87 @@ func inHive(t *testing.T, address string, statements ...string) (cells []string)
 	return cells
 }
 
-// A whole job: its table on HDFS, loaded into Hive. A killed load is gone on with, a
-// second one does nothing, a late row loads its own date again, and the audit sees
-// a row that somebody removed.
-func TestLoadHive(t *testing.T) {
+// hiveSums are portalSums in Hive's SQL.
+const hiveSums = "SELECT CONCAT_WS(' ', CAST(dt AS STRING), CAST(COUNT(*) AS STRING), CAST(SUM(user_id) AS STRING), CAST(SUM(property_id) AS STRING), " +
+	"CAST(SUM(unix_timestamp(`date`) * 1000000) AS STRING), CAST(SUM(CAST(CONV(SUBSTR(MD5(CONCAT_WS('|', CAST(user_id AS STRING), CAST(property_id AS STRING), event)), 1, 8), 16, 10) AS BIGINT)) AS STRING)) AS x " +
+	"FROM portal.events GROUP BY dt ORDER BY x"
+
+// The portal's whole way: from a Kafka topic into a table on HDFS, and from there into
+// Hive. The loader is killed at each step and gone on with; a second load does nothing, a
+// late event loads its own date again, and the audit sees a row that somebody removed.
+// What Hive has is compared with what DuckDB reads of the files on HDFS.
+func TestPortalIntoHive(t *testing.T) {
 	h, hive := servicetest.HDFS(t, services.Options{}), servicetest.HiveServer(t, services.Options{})
 	t.Setenv("HADOOP_CONF_DIR", h.ConfDir())
 	t.Setenv("HADOOP_USER_NAME", "etl")
-	dir := t.TempDir()
-	write := func(name, text string) {
-		require.NoError(t, os.MkdirAll(filepath.Join(dir, "in"), 0o755))
-		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
-	}
-	row := func(n int, day int) string {
-		return fmt.Sprintf(`{"n": %d, "user": %d, "ts": "2021-11-%02dT10:00:00.5Z", "tags": ["a", "%d"]}`+"\n", n, n%2, day, n)
-	}
-	write("in/a.jsonl", row(1, 28)+row(2, 28)+row(3, 29)+row(4, 30))
-	write("job.yaml", `version: 1
-name: portal
-source: {files: {paths: ["in/*.jsonl"]}}
-schema: {n: int64!, user: int64!, ts: timestamp!, tags: list<string>}
-time: {field: ts}
-catalog: {sqlite: {}}
-table: {name: k.events, location: "`+h.URI()+`/lake/events", partition_by: [dt]}
-rules:
-  busy: {sql: "SELECT user, COUNT(*) AS c FROM events GROUP BY user HAVING c >= 2", emit: on_cross}
+	const days = 3
+	p := newPortalLoad(t, h.URI()+"/lake/events", fmt.Sprintf(`catalog: {sqlite: {}}
 load:
-  - hive: {hiveserver: "`+hive.Address()+`", table: portal.events, location: "`+h.URI()+`/hive/events"}
-  - hive: {hiveserver: "`+hive.Address()+`", table: portal.busy, location: "`+h.URI()+`/hive/busy", rule: busy}
-`)
-	lakeOutput(t, dir, "lint", "job.yaml")
-	lakeOutput(t, dir, "ingest", "job.yaml")
-	killed := lakeCommand(dir, "load", "job.yaml")
-	killed.Env = append(os.Environ(), "LAKE_CRASH_AT="+faults.Pointed+":2")
-	var exit *exec.ExitError
-	require.ErrorAs(t, killed.Run(), &exit)
-	require.Equal(t, syscall.SIGKILL, exit.Sys().(syscall.WaitStatus).Signal())
-	lakeOutput(t, dir, "load", "job.yaml")
-	const all = "SELECT CONCAT_WS(' ', CAST(dt AS STRING), CAST(COUNT(*) AS STRING), CAST(SUM(n) AS STRING), CAST(SUM(size(tags)) AS STRING)) AS x FROM portal.events GROUP BY dt ORDER BY x"
-	require.Equal(t, []string{"2021-11-28 2 3 4", "2021-11-29 1 3 2", "2021-11-30 1 4 2"}, inHive(t, hive.Address(), all))
-	require.Equal(t, []string{"0 2", "1 2"}, inHive(t, hive.Address(), "SELECT CONCAT_WS(' ', CAST(`user` AS STRING), CAST(c AS STRING)) AS x FROM (SELECT `user`, c FROM portal.busy) b ORDER BY x"))
-	require.Contains(t, lakeOutput(t, dir, "load", "job.yaml"), "loaded 0 rows in 0 partitions, 3 there already")
-	require.Contains(t, lakeOutput(t, dir, "audit", "job.yaml"), "all agrees")
-	require.Regexp(t, `same +busy +2 +2 +0 +0`, lakeOutput(t, dir, "rules", "verify", "job.yaml"))
-	require.JSONEq(t, `[{"user": 0, "c": 2}, {"user": 1, "c": 2}]`,
-		"["+strings.Join(sortedLines(lakeOutput(t, dir, "rules", "run", "job.yaml", "--engine", "hive")), ",")+"]")
+  - hive: {hiveserver: %[1]q, table: portal.events, location: "%[2]s/hive/events"}
+  - hive: {hiveserver: %[1]q, table: portal.paid_user, location: "%[2]s/hive/paid_user", rule: paid_user}
+`, hive.Address(), h.URI()), days)
+	lakeOutput(t, p.dir, "lint", "job.yaml")
+	p.killed( // the ledger's own steps are in TestPortalIntoBigQuery
+		faults.Claimed, faults.Copied, faults.Placed, faults.Pointed, faults.Replaced,
+		faults.ParquetBegun, faults.Swapped+":2") // of the dates' lines
+	p.killed(faults.Pointed, faults.Noted) // of the rule's answers
+	lakeOutput(t, p.dir, "load", "job.yaml")
+	compare := func() []string {
+		sums, paid := sumsOf(t, "-", filesOnHDFS(t, h, "/lake/events/data"))
+		require.Len(t, sums, days)
+		require.Equal(t, sums, inHive(t, hive.Address(), hiveSums))
+		require.Equal(t, paid, inHive(t, hive.Address(), "SELECT CONCAT_WS(' ', CAST(`user` AS STRING), CAST(interactions_count AS STRING)) AS x FROM portal.paid_user ORDER BY x"))
+		return sums
+	}
+	p.agrees(compare())
+	again := lakeOutput(t, p.dir, "load", "job.yaml")
+	require.Contains(t, again, "loaded 0 rows in 0 partitions, 3 there already")
+	require.Contains(t, again, "loaded 0 rows in 0 partitions, 1 there already")
+	require.Equal(t, days+1, strings.Count(lakeOutput(t, p.dir, "tables", "scan", "nobroker.events_loads", "--columns", "partition", "--format", "jsonl"), "partition"), "a line a load")
+	require.Regexp(t, `same +paid_user +1 +1 +0 +0`, lakeOutput(t, p.dir, "rules", "verify", "job.yaml"))
+	require.JSONEq(t, `{"user": 1, "interactions_count": 22}`, lakeOutput(t, p.dir, "rules", "run", "job.yaml", "paid_user", "--engine", "hive"))
 
-	write("in/b.jsonl", row(5, 29))
-	lakeOutput(t, dir, "ingest", "job.yaml")
-	require.Contains(t, lakeOutput(t, dir, "load", "job.yaml"), "loaded 2 rows in 1 partition, 2 there already")
-	require.Equal(t, []string{"2021-11-28 2 3 4", "2021-11-29 2 8 4", "2021-11-30 1 4 2"}, inHive(t, hive.Address(), all))
+	p.send(portalEvent(1, 2, 29, "00:01:00", "Interaction"))
+	lakeOutput(t, p.dir, "ingest", "job.yaml")
+	require.Contains(t, lakeOutput(t, p.dir, "load", "job.yaml"), "loaded 13 rows in 1 partition, 2 there already")
+	p.agrees(compare())
 
-	inHive(t, hive.Address(), "CREATE TABLE portal.kept STORED AS PARQUET AS SELECT n, `user`, ts, tags FROM portal.events WHERE dt = DATE '2021-11-28' AND n <> 2",
+	inHive(t, hive.Address(), "CREATE TABLE portal.kept STORED AS PARQUET AS SELECT user_id, property_id, `date`, event FROM portal.events WHERE dt = DATE '2021-11-28' AND user_id <> 28003",
 		"INSERT OVERWRITE TABLE portal.events PARTITION (dt = '2021-11-28') SELECT * FROM portal.kept")
-	audit := lakeCommand(dir, "audit", "job.yaml")
-	out, err := audit.Output()
-	require.ErrorAs(t, err, &exit)
-	require.Equal(t, exitDifference, exit.ExitCode(), "%s", out)
-	require.Contains(t, string(out)+string(exit.Stderr), "2021-11-28")
-	out, err = lakeCommand(dir, "rules", "verify", "job.yaml").Output()
-	require.ErrorAs(t, err, &exit)
-	require.Equal(t, exitDifference, exit.ExitCode(), "%s", out)
-	require.Contains(t, string(out), `only here: {"user":0,"c":2}`)
-	changed := lakeCommand(dir, "load", "job.yaml")
-	_, err = changed.Output()
-	require.ErrorAs(t, err, &exit)
-	require.Equal(t, exitPerson, exit.ExitCode(), "changed past lake: %s", exit.Stderr)
-	require.Contains(t, string(exit.Stderr), "2021-11-28")
-	lakeOutput(t, dir, "load", "job.yaml", "--force", "--from", "2021-11-28", "--to", "2021-11-29")
-	require.Contains(t, lakeOutput(t, dir, "audit", "job.yaml"), "all agrees")
+	p.red("2021-11-28")
+	code, said := exitOf(t, p.dir, "rules", "verify", "job.yaml")
+	require.Equal(t, exitDifference, code, said)
+	require.Contains(t, said, "1 partition not as the table has it; the first, 2021-11-28")
+	code, said = exitOf(t, p.dir, "load", "job.yaml")
+	require.Equal(t, exitPerson, code, "changed past lake: %s", said)
+	require.Contains(t, said, "2021-11-28: the target has 11 rows and lake loaded 12")
+	lakeOutput(t, p.dir, "load", "job.yaml", "--force", "--from", "2021-11-28", "--to", "2021-11-29")
+	p.agrees(compare())
 
 	require.NoError(t, hive.Kill())
-	_, err = lakeCommand(dir, "load", "job.yaml").Output()
-	require.ErrorAs(t, err, &exit)
-	require.Equal(t, exitRetry, exit.ExitCode(), "%s", exit.Stderr)
-	require.True(t, strings.Contains(string(exit.Stderr), "away"), "%s", exit.Stderr)
+	code, said = exitOf(t, p.dir, "load", "job.yaml")
+	require.Equal(t, exitRetry, code, said)
+	require.Contains(t, said, "away")
 	require.NoError(t, hive.Restart(t.Context()))
-	require.Contains(t, lakeOutput(t, dir, "load", "job.yaml"), "3 there already")
+	require.Contains(t, lakeOutput(t, p.dir, "load", "job.yaml"), "3 there already")
+}
+
+// filesOnHDFS copies the Parquet files below a folder here, as HDFS has them, and
+// lists them as JSON.
+func filesOnHDFS(t *testing.T, h *services.HDFS, folder string) string {
+	client, err := hdfs.New(h.Address())
+	require.NoError(t, err)
+	defer client.Close()
+	dir := t.TempDir()
+	var paths []string
+	require.NoError(t, client.Walk(folder, func(path string, info os.FileInfo, err error) error {
+		if err != nil || info.IsDir() {
+			return err
+		}
+		paths = append(paths, filepath.Join(dir, fmt.Sprintf("%d.parquet", len(paths))))
+		return client.CopyToLocal(path, paths[len(paths)-1])
+	}))
+	list, err := json.Marshal(paths)
+	require.NoError(t, err)
+	return string(list)
 }

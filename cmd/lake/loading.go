@@ -53,6 +53,7 @@ type loading struct {
 	force    string
 	rule     *tally.Rule             // its answers go there; nil: the table
 	snapshot int64                   // of the last plan
+	metadata string                  // the table's, of the last plan
 	files    map[string][]table.File // of the last plan, by partition
 }
 
@@ -61,7 +62,9 @@ func (a *app) newLoading(ctx context.Context, r *resolved, t *opened, l loadPlan
 	if l.rule != "" {
 		i := slices.IndexFunc(r.rules, func(rule tally.Rule) bool { return rule.Name == l.rule })
 		g.rule = &r.rules[i]
-		g.filter.From, g.filter.To = firstDate, lastDate // its answers are of all rows
+	}
+	if l.rule != "" || l.whole { // a rule's answers are of all rows
+		g.filter.From, g.filter.To = firstDate, lastDate
 	}
 	var err error
 	if g.ledger, err = a.openLedger(ctx, r, t.catalog, l.name); err != nil {
@@ -83,6 +86,9 @@ func (g *loading) Close() error { return g.w.Close() }
 func (g *loading) table() load.Table {
 	if g.rule != nil {
 		return load.Table{Schema: g.rule.Plan.OutputSchema()}
+	}
+	if g.l.whole {
+		return load.Table{Schema: g.t.Schema()}
 	}
 	return load.Table{Schema: g.t.Schema(), DateColumn: g.r.dateColumn()}
 }
@@ -110,6 +116,10 @@ func (g *loading) inputs(ctx context.Context, incarnation string) (load.Inputs, 
 		return in, withCode(exitPerson, fmt.Errorf("table %s has no rows yet\nhint: lake ingest %s", g.t.Name(), g.r.Path))
 	}
 	g.snapshot, in.Appended = current.ID, load.Appended(current.ID, g.t.Snapshots())
+	g.metadata = g.t.Metadata()
+	if g.l.whole { // files that are replaced are cleaned up in time: the target must not go on reading them
+		in.Appended = nil
+	}
 	filter := g.filter
 	filter.Snapshot = current.ID
 	files, err := g.t.Files(ctx, filter)
@@ -119,7 +129,7 @@ func (g *loading) inputs(ctx context.Context, incarnation string) (load.Inputs, 
 	if in.Dropped, err = g.t.DroppedBefore(); err != nil {
 		return in, err
 	}
-	if in.Partitions, err = load.Partitions(files, g.r.dateColumn() != ""); err != nil {
+	if in.Partitions, err = load.Partitions(files, g.r.dateColumn() != "" && !g.l.whole); err != nil {
 		return in, withCode(exitPerson, err)
 	}
 	g.files = map[string][]table.File{}
@@ -143,6 +153,10 @@ func (g *loading) inputs(ctx context.Context, incarnation string) (load.Inputs, 
 // fill makes the files of a load that the table does not have as they are: a rule's
 // answers, and the rows of a partition that delete files apply to.
 func (g *loading) fill(ctx context.Context, l *load.Load) (remove func() error, err error) {
+	if g.l.whole { // its reader knows of deletes
+		l.Metadata = g.metadata
+		return func() error { return nil }, nil
+	}
 	if g.rule == nil && l.Deletes == 0 {
 		return func() error { return nil }, nil
 	}

@@ -96,7 +96,8 @@ func (a *app) verifyRules(ctx context.Context, job string, names []string, o ver
 	if err != nil {
 		return err
 	}
-	if len(o.engines) == 0 {
+	written := len(o.engines) > 0
+	if !written {
 		o.engines = r.engines()
 	}
 	for _, name := range o.engines { // before the table is read
@@ -125,7 +126,7 @@ func (a *app) verifyRules(ctx context.Context, job string, names []string, o ver
 	}()
 	out := verifyResult{Command: "rules verify", Job: r.Name.Value}
 	for _, name := range o.engines {
-		at, err := a.verifyAt(ctx, r, t, name, filter, func(e *engine, at *verifiedAt) error {
+		at, err := a.verifyAt(ctx, r, t, name, written, filter, func(e *engine, at *verifiedAt) error {
 			for i, rule := range chosen {
 				there, err := e.answer(ctx, rule)
 				if err != nil {
@@ -157,13 +158,13 @@ func (a *app) verifyRules(ctx context.Context, job string, names []string, o ver
 }
 
 // verifyAt asks one engine.
-func (a *app) verifyAt(ctx context.Context, r *resolved, t *opened, name string, filter table.FileFilter, ask func(*engine, *verifiedAt) error) (at verifiedAt, err error) {
-	e, err := a.openEngine(ctx, r, t, name, filter)
+func (a *app) verifyAt(ctx context.Context, r *resolved, t *opened, name string, written bool, filter table.FileFilter, ask func(*engine, *verifiedAt) error) (at verifiedAt, err error) {
+	e, err := a.openEngine(ctx, r, t, name, written, filter)
 	if err != nil {
 		return at, err
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
-	at = verifiedAt{Engine: name, Target: e.loading.l.name, Stale: []staleDate{}, Rules: []verifiedRule{}}
+	at = verifiedAt{Engine: string(e.Dialect()), Target: e.loading.l.name, Stale: []staleDate{}, Rules: []verifiedRule{}}
 	stale, err := e.stale(ctx)
 	if err != nil {
 		return at, fmt.Errorf("%s: %w", at.Target, err)

@@ -29,7 +29,6 @@ import (
 	"lake/load/bigquery"
 	"lake/load/duckdb"
 	filesink "lake/load/files"
-	"lake/load/hive"
 	kafkasink "lake/load/kafka"
 	"lake/schemas"
 	"lake/storage"
@@ -204,6 +203,8 @@ type loadPlan struct {
 	rule string // load this rule's answers; "": the table
 	// local says that the target reads local files only: those of a remote table are copied first.
 	local bool
+	// whole says that the target reads the table itself: it is loaded as one, whatever its dates.
+	whole bool
 	// dialect is in what SQL it is asked.
 	dialect schemas.Dialect
 	open    func(ctx context.Context, a *app, r *resolved) (load.Warehouse, error)
@@ -242,27 +243,7 @@ func loadKinds() map[string]func(jobs.Adapter) (loadPlan, error) {
 				probe: func(ctx context.Context, r *resolved) (string, error) { return duckdb.Probe(ctx, at(r)) },
 			}, errors.Join(err, cfg.Check())
 		},
-		"hive": func(options jobs.Adapter) (loadPlan, error) {
-			var cfg hive.Config
-			err := options.Decode(&cfg)
-			at := func(r *resolved) hive.Config {
-				out := cfg
-				out.Kerberos, out.TLS = r.stores.hdfs.Config, r.within(cfg.TLS)
-				return out
-			}
-			// Not by the server's name: another one may lead to the same table.
-			return loadPlan{name: "hive " + cfg.Table + " " + cfg.Location, rule: cfg.Rule, dialect: schemas.Hive,
-				open: func(ctx context.Context, a *app, r *resolved) (load.Warehouse, error) {
-					files := a.filesystems(r.folder, r.stores)
-					w, err := hive.Open(ctx, at(r), hive.Options{Files: files, Log: a.log})
-					if err != nil {
-						return nil, errors.Join(err, files.Close())
-					}
-					return closing{w, files}, nil
-				},
-				probe: func(ctx context.Context, r *resolved) (string, error) { return hive.Probe(ctx, at(r)) },
-			}, errors.Join(err, cfg.Check())
-		},
+		"hive": hivePlan,
 	}
 }
 

@@ -42,7 +42,16 @@ type Config struct {
 	Table      string `yaml:"table"`     // database.table
 	Location   string `yaml:"location"`  // folder of the table's files, a URI that lake and the server both reach
 	Rule       string `yaml:"rule"`      // load this rule's answers instead of the table's rows
-	Analyze    bool   `yaml:"analyze"`   // have the server gather statistics of each partition that is loaded
+	// Format is what the engine reads: "parquet" (default), copies of the files; or
+	// "iceberg", the lake's table itself, which is registered in Metastore.
+	Format string `yaml:"format"`
+	// Metastore is the URI of the server's Hive Metastore, thrift://host:9083, for iceberg.
+	Metastore          string `yaml:"metastore"`
+	MetastorePrincipal string `yaml:"metastore_principal"` // hive/_HOST@REALM where it asks for Kerberos
+	// Catalog is what the server calls its catalog of that metastore's Iceberg tables:
+	// Spark's spark.sql.catalog.<name>; "" where the table is called as any other.
+	Catalog string `yaml:"catalog"`
+	Analyze bool   `yaml:"analyze"` // have the server gather statistics of each partition that is loaded
 	// Grace is how long the files that a load replaced are kept for queries that run; 6 h.
 	Grace time.Duration `yaml:"grace"`
 	// Kerberos says where credentials are, for auth: kerberos: those that the job
@@ -94,6 +103,14 @@ func (c Config) GoString() string { return c.String() }
 
 const locationLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:/@="
 
+// Formats of what the engine reads.
+const (
+	Parquet = "parquet"
+	Iceberg = "iceberg"
+)
+
+var catalogName = regexp.MustCompile(`^[A-Za-z0-9_]+$`)
+
 var tableName = regexp.MustCompile(`^[A-Za-z0-9_]+\.[A-Za-z0-9_]+$`)
 
 // Check finds what is wrong without connecting; all errors are joined.
@@ -134,6 +151,25 @@ func (c Config) Check() error {
 		add("location: %q: write it without . and .., and with single slashes", c.Location)
 	} else if strings.Trim(rest, locationLetters) != "" {
 		add("location: %q: write it of letters, digits and -._:/@=", c.Location) // servers write others in ways of their own
+	}
+	switch {
+	case c.Format != "" && c.Format != Parquet && c.Format != Iceberg:
+		add("format: %q is not known: parquet or iceberg", c.Format)
+	case c.Format == Iceberg:
+		if c.Metastore == "" {
+			add("metastore: is missing: thrift://host:9083, where the server finds Iceberg tables")
+		}
+		if c.Rule != "" {
+			add("rule: goes with format: parquet: a rule's answers are no table of the lake")
+		}
+		if c.Analyze {
+			add("analyze: goes with format: parquet: the table has statistics of its own")
+		}
+		if c.Catalog != "" && !catalogName.MatchString(c.Catalog) {
+			add("catalog: %q: write the name of a catalog, of letters, digits and _", c.Catalog)
+		}
+	case c.Metastore != "" || c.MetastorePrincipal != "" || c.Catalog != "":
+		add("metastore:, metastore_principal: and catalog: go with format: iceberg")
 	}
 	if c.Grace < 0 {
 		add("grace: is a time, like 6h")

@@ -46,6 +46,12 @@ func TestCheck(t *testing.T) {
 		"user: and password: have no NUL":           func(c *Config) { c.User = "a\x00b" },
 		`location: "hdfs://nn/a b": write it of`:    func(c *Config) { c.Location = "hdfs://nn/a b" },
 		`location: "hdfs://nn/a'b": write it of`:    func(c *Config) { c.Location = "hdfs://nn/a'b" },
+		`format: "orc" is not known`:                func(c *Config) { c.Format = "orc" },
+		"metastore: is missing: thrift://host:9083": func(c *Config) { c.Format = Iceberg },
+		"rule: goes with format: parquet":           func(c *Config) { c.Format, c.Metastore, c.Rule = Iceberg, "thrift://m", "paid" },
+		"analyze: goes with format: parquet":        func(c *Config) { c.Format, c.Metastore, c.Analyze = Iceberg, "thrift://m", true },
+		`catalog: "a.b": write the name`:            func(c *Config) { c.Format, c.Metastore, c.Catalog = Iceberg, "thrift://m", "a.b" },
+		"catalog: go with format: iceberg":          func(c *Config) { c.Metastore = "thrift://m" },
 		"hiveserver: is missing: host:port of Hive": func(c *Config) { *c = Config{} },
 	} {
 		c := good

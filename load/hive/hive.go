@@ -83,7 +83,11 @@ func (w *Warehouse) Close() error {
 // quoted is the target's name in SQL.
 func (w *Warehouse) quoted(s *session) string {
 	database, name, _ := strings.Cut(w.cfg.Table, ".")
-	return s.dialect.Quote(database) + "." + s.dialect.Quote(name)
+	quoted := s.dialect.Quote(database) + "." + s.dialect.Quote(name)
+	if w.cfg.Catalog != "" {
+		quoted = s.dialect.Quote(w.cfg.Catalog) + "." + quoted
+	}
+	return quoted
 }
 
 // spec names a partition in SQL.
@@ -243,7 +247,7 @@ func (w *Warehouse) Digest(ctx context.Context, t load.Table, partitions []strin
 	out := map[string]load.Digest{}
 	for some := range slices.Chunk(partitions, partitionsAtOnce) {
 		q := load.NewDigestQuery(s.dialect, w.quoted(s), t, some, func(f schemas.Field) string {
-			if f.Type.Kind == schemas.UUID {
+			if f.Type.Kind == schemas.UUID && w.cfg.Format != Iceberg { // that one is a text
 				return "lower(hex(" + s.dialect.Quote(f.Name) + "))"
 			}
 			return ""

@@ -24,6 +24,7 @@ type values interface {
 	dictionary(dst []byte) ([]byte, int) // the dictionary, in plain form, and its length
 	release()                            // gives the memory of an empty page back
 	endChunk()                           // forgets the dictionary
+	merged() merged                      // the same, taking other files' pages, too; while there are no values yet
 }
 
 // position is a page's place in its chunk. The first with values decides whether there is a

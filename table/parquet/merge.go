@@ -205,7 +205,7 @@ func (n *node) holds(c *Column) (fits, widen bool) {
 func (f *Format) NewMerger(w io.Writer) *Writer {
 	out := f.NewWriter(w)
 	for _, l := range out.leaves {
-		l.values = newMerged(l.values)
+		l.values = l.values.merged()
 	}
 	return out
 }

@@ -3,7 +3,6 @@ package parquet
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 	"math"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -21,25 +20,11 @@ type merged interface {
 	takePlain(v *Values) error
 }
 
-func newMerged(v values) merged {
-	switch v := v.(type) {
-	case *ints[int32]:
-		return &mergedInts[int32]{ints: v}
-	case *ints[int64]:
-		return &mergedInts[int64]{ints: v}
-	case *texts:
-		return &mergedTexts{texts: v}
-	case *floats[float32]:
-		return &mergedFloats[float32]{floats: v}
-	case *floats[float64]:
-		return &mergedFloats[float64]{floats: v}
-	case *fixed:
-		return &mergedFixed{fixed: v}
-	case *bools:
-		return &mergedBools{bools: v}
-	}
-	panic(fmt.Sprintf("no merge of %T", v)) // a kind of values that newValues makes and this does not know
-}
+func (v *ints[T]) merged() merged   { return &mergedInts[T]{ints: v} }
+func (v *texts) merged() merged     { return &mergedTexts{texts: v} }
+func (v *floats[T]) merged() merged { return &mergedFloats[T]{floats: v} }
+func (v *fixed) merged() merged     { return &mergedFixed{fixed: v} }
+func (v *bools) merged() merged     { return &mergedBools{bools: v} }
 
 // size is the values' bytes, about.
 func (v *Values) size() int64 {
