@@ -44,7 +44,9 @@ type Options struct {
 	// Dropped is the first date that the table never dropped: of older ones it
 	// does not have what the stream counted. math.MinInt32: it has all.
 	Dropped int32
-	Log     *slog.Logger
+	// Order that new files have; without columns: that of the files that they are made of.
+	Order table.Order
+	Log   *slog.Logger
 }
 
 // Difference is a rule and date for which the table's rows give another answer
@@ -129,7 +131,8 @@ func Run(ctx context.Context, t *table.Table, plan Plan, o Options) (Result, err
 			return r, fmt.Errorf("compact %s: stopped before partition %s: %w", t.Name(), g.Partition, context.Cause(ctx))
 		}
 		memory, beside := o.share(g)
-		for len(begun) > 0 && (len(begun) > beside || begun[0].beside < len(begun)) {
+		crowded := func(r *rewriting) bool { return r.beside < len(begun) }
+		for len(begun) > beside || slices.ContainsFunc(begun, crowded) {
 			if err := settle(); err != nil {
 				drop()
 				return r, errors.Join(err, commit())
@@ -153,14 +156,16 @@ func Run(ctx context.Context, t *table.Table, plan Plan, o Options) (Result, err
 }
 
 // share is the memory that a group's writer gets, and how many others may be
-// worked on beside it: one a core, since each waits for the disk now and then,
-// where it is small, and none where it is not.
+// worked on beside it: some a core where they are small, since each waits for the
+// disk at its end, and none where they are not.
 func (o Options) share(g Group) (memory int64, beside int) {
-	beside = runtime.GOMAXPROCS(0)
-	if memory = o.MemoryBytes / 2 / int64(beside+1); g.Bytes > memory/4 {
-		return o.MemoryBytes / 2, 0
+	need := 4 * max(g.Bytes, 2<<20)
+	if len(o.Order.Columns) > 0 {
+		need *= 8 // rows that are sorted are in memory as they are, not encoded
 	}
-	return memory, beside
+	all := o.MemoryBytes / 2
+	n := max(1, min(all/need, int64(4*runtime.GOMAXPROCS(0))))
+	return all / n, int(n) - 1
 }
 
 // commit puts new files in the place of the groups', all at once or, where
@@ -275,7 +280,12 @@ func (r *rewriting) fill(ctx context.Context, t *table.Table, merging *table.Mer
 	var rows int64
 	if ok {
 		r.sink = merger
-		if rows, err = merger.Copy(ctx, g.Files, memoryBytes/2); err != nil {
+		if len(o.Order.Columns) > 0 {
+			rows, err = merger.CopySorted(ctx, g.Files, o.Order)
+		} else {
+			rows, err = merger.Copy(ctx, g.Files, memoryBytes/2)
+		}
+		if err != nil {
 			return err
 		}
 		err = counts.scan(ctx, t, snapshot, g, memoryBytes/2)

@@ -151,7 +151,7 @@ func (s *session) call(ctx context.Context, method, path string, body, into any)
 		if cause := bytes.LastIndex(said, []byte("Caused by: ")); cause >= 0 { // before it are a hundred lines
 			said = said[cause:min(len(said), cause+2000)]
 		}
-		return fmt.Errorf("Flink's gateway: %s: %s", response.Status, said)
+		return fmt.Errorf("the gateway of Flink: %s: %s", response.Status, said)
 	}
 	return json.Unmarshal(said, into)
 }

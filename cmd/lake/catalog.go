@@ -57,7 +57,7 @@ func (r *resolved) catalogConfig() (table.CatalogConfig, error) {
 		if options.TLS != nil {
 			var err error
 			if c.HiveTLS, err = r.within(options.TLS).Config(); err != nil {
-				return c, withCode(exitPerson, fmt.Errorf("catalog.hive.%w", err))
+				return c, withCode(exitConfig, fmt.Errorf("catalog.hive.%w", err))
 			}
 		}
 		if options.Auth.Value == "kerberos" {

@@ -100,6 +100,9 @@ func suggestion(cmd *cobra.Command, arg string) string {
 	return "; hint: lake help lists the commands"
 }
 
+// roomy is how much --memory lets garbage lie for longer: an ingest then takes about 40 MiB more.
+const roomy = 512 << 20
+
 // prepare reads flags from the environment and sets up logs and memory.
 func (a *app) prepare(cmd *cobra.Command) error {
 	var failed error
@@ -132,6 +135,9 @@ func (a *app) prepare(cmd *cobra.Command) error {
 	a.log = slog.New(handler)
 	// What is not Go's heap (DuckDB, mapped code, stacks) gets the rest.
 	debug.SetMemoryLimit(int64(a.flags.memory) / 100 * 65)
+	if _, said := a.env("GOGC"); !said && a.flags.memory >= roomy {
+		debug.SetGCPercent(200) // half the collections, 4 % less of the processors for an ingest with rules; the limit stands
+	}
 	return nil
 }
 

@@ -122,7 +122,7 @@ func dial(ctx context.Context, cfg Config) (net.Conn, error) {
 	var certificate *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &certificate):
-		return nil, fmt.Errorf("%w: %w; hint: tls: {ca: file.pem} names the authority of its certificate, which has to be for the host of hiveserver:", load.ErrDenied, err)
+		return nil, fmt.Errorf("%w: %w; hint: tls: {ca: file.pem} names the authority of its certificate, which has to be for the host of the server", load.ErrDenied, err)
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", load.ErrAway, err)
 	}

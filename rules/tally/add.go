@@ -255,7 +255,7 @@ func (t *Tally) fold(args []*column) error {
 	for _, tb := range t.active {
 		tb.groups, free = free[:len(tb.rows):len(tb.rows)], free[len(tb.rows):]
 		if tb.index.len() == 0 {
-			tb.index.reserve(min(len(tb.rows)/2, reserved))
+			tb.index.reserve(min(len(tb.rows), reserved))
 		}
 		tb.index.resolve(&t.keys, tb.rows, tb.groups)
 		tb.grow()

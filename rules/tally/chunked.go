@@ -6,7 +6,8 @@ import "unsafe"
 // an Add that makes the ten millionth group takes no longer than others. The
 // zero value is empty; new values are zero.
 type chunked[T any] struct {
-	chunks [][]T // all but the last have chunkLen values; there is room for as many in all but the first
+	first []T   // up to chunkLen values; it grows by copying
+	more  [][]T // those behind, chunkLen each but in the last; each has room for as many
 }
 
 const (
@@ -16,68 +17,59 @@ const (
 
 // at is the i-th value's place, which stays where it is until the array grows.
 func (c *chunked[T]) at(i int32) *T {
-	return &c.chunks[uint32(i)>>chunkBits][uint32(i)&(chunkLen-1)]
+	if i < chunkLen {
+		return &c.first[i]
+	}
+	return &c.more[uint32(i)>>chunkBits-1][uint32(i)&(chunkLen-1)]
 }
 
 func (c *chunked[T]) len() int {
-	if len(c.chunks) == 0 {
-		return 0
+	if len(c.more) == 0 {
+		return len(c.first)
 	}
-	last := len(c.chunks) - 1
-	return last<<chunkBits + len(c.chunks[last])
+	return len(c.more)<<chunkBits + len(c.more[len(c.more)-1])
 }
 
 // single is all values where they are one slice, nil otherwise.
 func (c *chunked[T]) single() []T {
-	if len(c.chunks) == 1 {
-		return c.chunks[0]
+	if len(c.more) == 0 {
+		return c.first
 	}
 	return nil
 }
 
 // grow makes them n values in all, if there are fewer.
 func (c *chunked[T]) grow(n int) {
+	if n > len(c.first) && len(c.first) < chunkLen {
+		c.first = grown(c.first, min(n, chunkLen))
+	}
 	for n > c.len() {
-		last := len(c.chunks) - 1
-		if last < 0 || len(c.chunks[last]) == chunkLen {
-			c.chunks = append(c.chunks, c.chunk())
-			continue
-		}
-		c.chunks[last] = grown(c.chunks[last], min(n-last<<chunkBits, chunkLen))
+		last := c.last()
+		*last = (*last)[:min(n-(len(c.more)<<chunkBits), chunkLen)]
 	}
 }
 
-// chunk is a new one; the first has to grow before it has room.
-func (c *chunked[T]) chunk() []T {
-	if len(c.chunks) == 0 {
-		return nil
+// last is the last chunk behind the first that has room.
+func (c *chunked[T]) last() *[]T {
+	if n := len(c.more); n == 0 || len(c.more[n-1]) == chunkLen {
+		c.more = append(c.more, make([]T, 0, chunkLen))
 	}
-	return make([]T, 0, chunkLen)
+	return &c.more[len(c.more)-1]
 }
 
 func (c *chunked[T]) add(x T) {
-	last := len(c.chunks) - 1
-	if last < 0 || len(c.chunks[last]) == chunkLen {
-		c.chunks = append(c.chunks, c.chunk())
-		last++
+	if len(c.first) < chunkLen {
+		c.first = append(c.first, x)
+		return
 	}
-	c.chunks[last] = append(c.chunks[last], x)
+	last := c.last()
+	*last = append(*last, x)
 }
 
 // reset takes all values out. The room of the first is kept, as zeros.
-func (c *chunked[T]) reset() {
-	if len(c.chunks) > 0 {
-		c.chunks[0] = emptied(c.chunks[0])
-		clear(c.chunks[1:])
-		c.chunks = c.chunks[:1]
-	}
-}
+func (c *chunked[T]) reset() { c.first, c.more = emptied(c.first), nil }
 
 func (c *chunked[T]) bytes() int64 {
-	n := 0
-	if len(c.chunks) > 0 {
-		n = cap(c.chunks[0]) + (len(c.chunks)-1)*chunkLen
-	}
 	var x T
-	return int64(n)*int64(unsafe.Sizeof(x)) + int64(cap(c.chunks))*24
+	return int64(cap(c.first)+len(c.more)*chunkLen)*int64(unsafe.Sizeof(x)) + int64(cap(c.more))*24
 }

@@ -12,7 +12,8 @@ import (
 // that a look-up waits for memory once.
 type intGroups struct {
 	small []uint16 // number of the group, and one; 0: empty; a power of two; nil: there are many groups
-	limit int      // of groups in small: half of it, so that most are found at the first look
+	none  [1]uint16
+	limit int // of groups in small: half of it, so that most are found at the first look
 	slots shards[intSlot]
 	keys  chunked[int64] // by group
 	null  int32          // the group of NULL
@@ -30,8 +31,8 @@ const (
 )
 
 func newIntGroups(seed uint64) *intGroups {
-	x := &intGroups{null: noGroup, seed: seed, keys: chunked[int64]{chunks: make([][]int64, 1)}}
-	x.resize(leastSmall)
+	x := &intGroups{null: noGroup, seed: seed}
+	x.small = x.none[:]
 	return x
 }
 
@@ -64,7 +65,7 @@ func (x *intGroups) enlarge(n int) {
 		x.slots.reserve(n)
 		return
 	}
-	slots := len(x.small)
+	slots := max(len(x.small), leastSmall)
 	for slots <= mostSmall && n > slots/2 {
 		slots *= 2
 	}
@@ -105,7 +106,7 @@ func (x *intGroups) find(key int64) int32 {
 
 func (x *intGroups) reset() {
 	if x.small == nil {
-		x.small, x.limit, x.slots = make([]uint16, leastSmall), leastSmall/2, shards[intSlot]{}
+		x.small, x.limit, x.slots = x.none[:], 0, shards[intSlot]{}
 	}
 	clear(x.small)
 	x.keys.reset()
@@ -171,7 +172,7 @@ func (x *intGroups) resolveInts(keys []int64, rows, groups []int32) {
 func (x *intGroups) resolveSmall(keys []int64, rows, groups []int32) int {
 	groups = groups[:len(rows)]
 	slots, held := x.small, x.keys.single()
-	defer func() { x.keys.chunks[0] = held }()
+	defer func() { x.keys.first = held }()
 	for i, row := range rows {
 		key := keys[row]
 		at := hashInt(key, x.seed)
@@ -277,7 +278,7 @@ func (x *intGroups) decode(r *reader, n, skip int) {
 
 func (x *intGroups) reserve(n int) {
 	if n <= chunkLen && n > x.keys.len() {
-		x.keys.chunks[0] = slices.Grow(x.keys.chunks[0], n-x.keys.len())
+		x.keys.first = slices.Grow(x.keys.first, n-x.keys.len())
 	}
 	x.enlarge(n)
 }
