@@ -2,7 +2,8 @@
 
 LAKE and PEER are a file with a list of Parquet files (JSON), or a folder. For each date the rows are counted and each
 column is hashed, whatever type a writer chose: an instant is shown on the events' clock, an id as its text, a map or a
-struct by its keys. So an order of rows, or of files, makes no difference; but sorted are the flat events by user within each file.
+struct by its keys. So an order of rows, or of files, makes no difference; but sorted looks that lake's rows go up by user within
+each file. DuckDB's ORDER BY may leave a file in two runs, since several threads write into it; that is let pass.
 """
 import json
 import os
@@ -23,7 +24,7 @@ def answer(side):
     files = [side + "/**/*.parquet"] if os.path.isdir(side) else json.load(open(side))
     source = f"read_parquet({files}, hive_partitioning = true)"
     types = {row[0]: row[1] for row in duckdb.sql(f"DESCRIBE SELECT * FROM {source}").fetchall()}
-    if what == "sorted":
+    if what == "sorted" and side == sides[0]:
         falls = duckdb.sql(f"""SELECT count(*) FROM (SELECT user_id < lag(user_id) OVER (PARTITION BY filename ORDER BY file_row_number) AS falls
           FROM read_parquet({files}, filename = true, file_row_number = true)) WHERE falls""").fetchall()
         if falls != [(0,)]:
