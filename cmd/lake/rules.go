@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -293,7 +294,7 @@ func (a *app) printAnswers(r *resolved, format rowFormat, rule tally.Rule, answe
 
 // answer evaluates rules over a table's rows in one scan. The caller releases the answers.
 func (a *app) answer(ctx context.Context, r *resolved, t *table.Table, chosen []tally.Rule, scan table.ScanOptions) (answers []tally.Answers, err error) {
-	var tallies []*tally.Tally
+	var tallies []*tally.Parts
 	defer func() {
 		for _, t := range tallies {
 			t.Release()
@@ -302,7 +303,7 @@ func (a *app) answer(ctx context.Context, r *resolved, t *table.Table, chosen []
 	var columns []string
 	for _, rule := range chosen {
 		rule.Emit = tally.OnDemand // less to keep of each group
-		t, err := tally.New(rule, tally.Options{Mem: memory.DefaultAllocator, MaxBytes: int64(a.flags.memory) / 2 / int64(len(chosen))})
+		t, err := tally.NewParts(rule, tally.Options{Mem: memory.DefaultAllocator, MaxBytes: int64(a.flags.memory) / 2 / int64(len(chosen))}, runtime.GOMAXPROCS(0))
 		if err != nil {
 			return nil, fmt.Errorf("rule %s: %w", rule.Name, err)
 		}
