@@ -35,18 +35,20 @@ chaos: .venv/ready
 lint:
 	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT) run ./...
 
-# The same work done by lake and by DuckDB, side by side.
-bench: build .venv/ready
-	go run ./bench -lake bin/lake -python .venv/bin/python
+# The same work done by lake and by its peers, side by side: one table, with the targets and which hold.
+# Spark and Flink are there where Maven is. BENCH=… are more flags: BENCH="-only flat,nested",
+# BENCH="-write BENCHMARKS.md -summary README.md" for the table that is kept, BENCH="-scale 0.05 -pairs 1" to try.
+bench: build .venv/ready $(addsuffix /ready,$(SPARK)) $(addsuffix /flink/ready,$(SPARK))
+	go run ./bench -lake bin/lake -python .venv/bin/python -spark "$(addsuffix /bin/python,$(SPARK))" $(BENCH)
 
 # Real servers without Docker, until Ctrl-C: services/ starts them, for the tests too.
 # Several at once: go run ./services/up kafka postgres
 services-kafka services-postgres services-gcs services-bigquery services-s3 services-hdfs services-hive services-hiveserver services-spark-thrift services-flink: services-%:
 	go run ./services/up $*
 
-# The same job from a real Kafka topic: a bare consume loop, lake, Spark; latency; contention.
-bench-kafka: build .venv-spark/ready
-	go run ./bench/kafka rate -lake bin/lake -python .venv-spark/bin/python -jars "$$(ls $(CURDIR)/.venv-spark/jars/*.jar | paste -sd,)"
+# The same job from a real Kafka topic: a bare consume loop, lake, Flink, Spark; latency; contention.
+bench-kafka: build .venv/ready .venv-spark/ready .venv-spark/flink/ready
+	go run ./bench/kafka rate -lake bin/lake -check .venv/bin/python -python .venv-spark/bin/python -flink .venv-spark/flink -jars "$$(ls $(CURDIR)/.venv-spark/jars/*.jar | paste -sd,)"
 	go run ./bench/kafka latency -lake bin/lake -duration 1m
 	go run ./bench/kafka contention -duration 10s
 
@@ -58,6 +60,10 @@ bench-storage: build .venv/ready
 	$(PYTHON) -m venv .venv-spark
 	.venv-spark/bin/pip install --quiet --disable-pip-version-check -r bench/kafka/requirements.txt
 	mvn -q -B -ntp -f bench/kafka/pom.xml dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/.venv-spark/jars
+	touch $@
+
+.venv-spark/flink/ready: bench/kafka/flink.pom.xml .venv-spark/ready
+	mvn -q -B -ntp -f bench/kafka/flink.pom.xml dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/.venv-spark/flink
 	touch $@
 
 .venv-airflow/ready: deploy/airflow/requirements.txt

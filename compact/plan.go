@@ -34,6 +34,9 @@ type Policy struct {
 	// Closed are the dates that a merge by size makes whole nevertheless, since
 	// few rows are to come: those before it, in days since 1970. math.MinInt32: none.
 	Closed int32
+	// SortOrder is the id of the order that rewritten files have; 0: none. Files that
+	// lack it are worth a rewrite, whatever their size, unless BySize.
+	SortOrder int
 }
 
 // Group is the files of one partition that become fewer.
@@ -76,7 +79,8 @@ func Make(snapshot int64, files []table.File, policy Policy) Plan {
 		candidates := slices.DeleteFunc(slices.Clone(all), func(f table.File) bool {
 			return !worthIt(f, policy)
 		})
-		if len(candidates) < policy.MinFiles {
+		unsorted := slices.ContainsFunc(candidates, policy.unsorted)
+		if len(candidates) < policy.MinFiles && !unsorted {
 			continue
 		}
 		if policy.BySize {
@@ -91,7 +95,7 @@ func Make(snapshot int64, files []table.File, policy Policy) Plan {
 			g.Bytes += f.Bytes
 		}
 		g.Outputs = int(max(1, (g.Bytes+policy.TargetBytes-1)/policy.TargetBytes))
-		if g.Outputs >= len(candidates) && !slices.ContainsFunc(candidates, hasDeletes) {
+		if g.Outputs >= len(candidates) && !unsorted && !slices.ContainsFunc(candidates, hasDeletes) {
 			continue // as many as before
 		}
 		slices.SortFunc(g.Files, func(a, b table.File) int {
@@ -104,10 +108,15 @@ func Make(snapshot int64, files []table.File, policy Policy) Plan {
 }
 
 func worthIt(f table.File, policy Policy) bool {
-	if hasDeletes(f) {
+	if hasDeletes(f) || policy.unsorted(f) {
 		return true // readers pay for its delete files until it is written anew
 	}
 	return float64(f.Bytes) < smallPart*float64(policy.TargetBytes)
+}
+
+// unsorted tells whether a file is to be sorted, however large it is.
+func (p Policy) unsorted(f table.File) bool {
+	return p.SortOrder != 0 && !p.BySize && f.SortOrder != p.SortOrder
 }
 
 func hasDeletes(f table.File) bool { return f.Deletes > 0 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"time"
 
@@ -43,7 +44,9 @@ type Options struct {
 	// Dropped is the first date that the table never dropped: of older ones it
 	// does not have what the stream counted. math.MinInt32: it has all.
 	Dropped int32
-	Log     *slog.Logger
+	// Order that new files have; without columns: that of the files that they are made of.
+	Order table.Order
+	Log   *slog.Logger
 }
 
 // Difference is a rule and date for which the table's rows give another answer
@@ -90,7 +93,7 @@ type written struct {
 
 // Run executes a plan, some groups a commit: what is done stays done where a
 // later group fails. A group whose files another writer changed is left for the
-// next plan.
+// next plan. Small groups are worked on side by side, as far as the memory allows.
 func Run(ctx context.Context, t *table.Table, plan Plan, o Options) (Result, error) {
 	var r Result
 	var done []written
@@ -100,45 +103,69 @@ func Run(ctx context.Context, t *table.Table, plan Plan, o Options) (Result, err
 		done, size = nil, 0
 		return err
 	}
-	var last *flushing // a small group whose files become durable while the next one is read
+	working, stop := context.WithCancel(ctx)
+	defer stop()
+	merging := t.NewMerging(plan.Snapshot, table.WriterOptions{Mem: o.Mem, TargetBytes: o.TargetBytes})
+	var begun []*rewriting // in the order of the plan
 	settle := func() error {
-		if last == nil {
-			return nil
-		}
-		w, err := last.wait()
-		last = nil
+		next := begun[0]
+		begun = begun[1:]
+		w, err := next.wait()
 		if err != nil {
 			return fmt.Errorf("compact %s: partition %s: %w", t.Name(), w.group.Partition, err)
 		}
 		done, size = append(done, w), size+w.group.Bytes
 		return nil
 	}
+	// drop ends what was begun and is not to be committed: its files go.
+	drop := func() {
+		stop()
+		for _, each := range begun {
+			each.drop(ctx, merging)
+		}
+		begun = nil
+	}
 	for _, g := range plan.Groups {
-		if err := ctx.Err(); err != nil {
-			return r, errors.Join(fmt.Errorf("compact %s: stopped before partition %s: %w", t.Name(), g.Partition, context.Cause(ctx)), settle())
+		if ctx.Err() != nil {
+			drop()
+			return r, fmt.Errorf("compact %s: stopped before partition %s: %w", t.Name(), g.Partition, context.Cause(ctx))
 		}
-		f, err := fill(ctx, t, plan.Snapshot, g, o)
-		if err != nil {
-			return r, errors.Join(fmt.Errorf("compact %s: partition %s: %w", t.Name(), g.Partition, err), settle(), commit())
-		}
-		if err := settle(); err != nil {
-			return r, errors.Join(err, f.abort(ctx), commit())
-		}
-		small := f.writer.Buffered()+g.Bytes <= o.MemoryBytes/16
-		last = f.flush(ctx)
-		if !small {
+		memory, beside := o.share(g)
+		crowded := func(r *rewriting) bool { return r.beside < len(begun) }
+		for len(begun) > beside || slices.ContainsFunc(begun, crowded) {
 			if err := settle(); err != nil {
+				drop()
 				return r, errors.Join(err, commit())
 			}
 		}
 		if size >= commitBytes {
-			if err := errors.Join(settle(), commit()); err != nil {
+			if err := commit(); err != nil {
+				drop()
 				return r, err
 			}
 		}
+		begun = append(begun, begin(working, t, merging, plan.Snapshot, g, o, memory, beside))
 	}
-	err := errors.Join(settle(), commit())
-	return r, err
+	for len(begun) > 0 {
+		if err := settle(); err != nil {
+			drop()
+			return r, errors.Join(err, commit())
+		}
+	}
+	return r, commit()
+}
+
+// share is the memory that a group's writer gets, and how many others may be
+// worked on beside it: some a core where they are small, since each waits for the
+// disk at its end, and none where they are not.
+func (o Options) share(g Group) (memory int64, beside int) {
+	need := 4 * max(g.Bytes, 2<<20)
+	if len(o.Order.Columns) > 0 {
+		need *= 8 // rows that are sorted are in memory as they are, not encoded
+	}
+	all := o.MemoryBytes / 2
+	n := max(1, min(all/need, int64(4*runtime.GOMAXPROCS(0))))
+	return all / n, int(n) - 1
 }
 
 // commit puts new files in the place of the groups', all at once or, where
@@ -185,79 +212,114 @@ func (r *Result) commit(ctx context.Context, t *table.Table, snapshot int64, don
 	return nil
 }
 
-// filled is a group whose rows are in a writer.
-type filled struct {
-	written
-	writer *table.Writer
+// sink takes a group's rows.
+type sink interface {
+	Flush(ctx context.Context) ([]iceberg.DataFile, error)
+	Abort(ctx context.Context) error
 }
 
-// abort removes what was written.
-func (f *filled) abort(ctx context.Context) error {
+// rewriting is a group that is worked on.
+type rewriting struct {
+	beside int // so many others may be
+	done   chan struct{}
+	written
+	sink sink // nil: it could not be opened
+	err  error
+}
+
+func begin(ctx context.Context, t *table.Table, merging *table.Merging, snapshot int64, g Group, o Options, memoryBytes int64, beside int) *rewriting {
+	r := &rewriting{beside: beside, done: make(chan struct{}), written: written{group: g}}
+	go func() {
+		defer close(r.done)
+		if r.err = r.fill(ctx, t, merging, snapshot, o, memoryBytes); r.err == nil {
+			r.files, r.err = r.sink.Flush(ctx)
+		}
+		if r.err != nil && r.sink != nil {
+			r.err = errors.Join(r.err, r.abort(ctx))
+		}
+	}()
+	return r
+}
+
+func (r *rewriting) wait() (written, error) {
+	<-r.done
+	return r.written, r.err
+}
+
+// abort removes what was written and not returned by Flush.
+func (r *rewriting) abort(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
-	return f.writer.Abort(ctx)
+	return r.sink.Abort(ctx)
 }
 
-// flush begins to complete the group's files; who called it waits.
-func (f *filled) flush(ctx context.Context) *flushing {
-	l := &flushing{done: make(chan struct{}), written: f.written}
-	go func() {
-		defer close(l.done)
-		if l.files, l.err = f.writer.Flush(ctx); l.err != nil {
-			l.err = errors.Join(l.err, f.abort(ctx))
-		}
-	}()
-	return l
-}
-
-// flushing is a group whose files are being completed.
-type flushing struct {
-	done chan struct{}
-	written
-	err error
-}
-
-func (l *flushing) wait() (written, error) {
-	<-l.done
-	return l.written, l.err
-}
-
-// fill reads a group's files into a writer.
-func fill(ctx context.Context, t *table.Table, snapshot int64, g Group, o Options) (_ *filled, err error) {
-	w, err := t.NewWriter(table.WriterOptions{Mem: o.Mem, TargetBytes: o.TargetBytes, MemoryBytes: o.MemoryBytes / 2, Name: "compact-" + uuid.NewString()})
-	if err != nil {
-		return nil, err
+// drop waits for the end and removes the files. What cannot be removed is left for
+// the clean-up.
+func (r *rewriting) drop(ctx context.Context, merging *table.Merging) {
+	if _, err := r.wait(); err != nil {
+		return
 	}
-	out := &filled{written: written{group: g}, writer: w}
-	counts, err := newRecount(g, o, &out.recount)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	_ = merging.Discard(ctx, r.files)
+}
+
+// fill writes a group's rows, and counts them again where its date is closed.
+func (r *rewriting) fill(ctx context.Context, t *table.Table, merging *table.Merging, snapshot int64, o Options, memoryBytes int64) error {
+	g := r.group
+	counts, err := newRecount(g, o, &r.recount)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer counts.release()
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, out.abort(ctx))
-		}
-	}()
+	name := "compact-" + uuid.NewString()
+	merger, ok, err := merging.Open(g.Files, name, memoryBytes)
+	if err != nil {
+		return err
+	}
 	var rows int64
-	for batch, err := range t.Scan(ctx, table.ScanOptions{Snapshot: snapshot, Files: g.Files, BatchRows: batchRows, AheadBytes: o.MemoryBytes / 4}) {
+	if ok {
+		r.sink = merger
+		if len(o.Order.Columns) > 0 {
+			rows, err = merger.CopySorted(ctx, g.Files, o.Order)
+		} else {
+			rows, err = merger.Copy(ctx, g.Files, memoryBytes/2)
+		}
 		if err != nil {
-			return nil, err
+			return err
+		}
+		err = counts.scan(ctx, t, snapshot, g, memoryBytes/2)
+	} else {
+		rows, err = r.scan(ctx, t, snapshot, counts, table.WriterOptions{Mem: o.Mem, TargetBytes: o.TargetBytes, MemoryBytes: memoryBytes, Name: name})
+	}
+	if err != nil {
+		return err
+	}
+	if rows != g.Rows && !slices.ContainsFunc(g.Files, hasDeletes) {
+		return fmt.Errorf("its files hold %d rows and the manifest says %d; nothing was changed: check the table with lake tables files", rows, g.Rows)
+	}
+	return counts.compare(&r.recount)
+}
+
+// scan writes the rows of files that are of another partitioning than the table's.
+func (r *rewriting) scan(ctx context.Context, t *table.Table, snapshot int64, counts *recount, o table.WriterOptions) (rows int64, err error) {
+	w, err := t.NewWriter(o)
+	if err != nil {
+		return 0, err
+	}
+	r.sink = w
+	for batch, err := range t.Scan(ctx, table.ScanOptions{Snapshot: snapshot, Files: r.group.Files, BatchRows: batchRows, AheadBytes: o.MemoryBytes / 2}) {
+		if err != nil {
+			return rows, err
 		}
 		rows += batch.NumRows()
 		err = errors.Join(counts.add(batch), w.Write(ctx, batch))
 		batch.Release()
 		if err != nil {
-			return nil, err
+			return rows, err
 		}
 	}
-	if rows != g.Rows && !slices.ContainsFunc(g.Files, hasDeletes) {
-		return nil, fmt.Errorf("its files hold %d rows and the manifest says %d; nothing was changed: check the table with lake tables files", rows, g.Rows)
-	}
-	if err := counts.compare(&out.recount); err != nil {
-		return nil, err
-	}
-	return out, nil
+	return rows, nil
 }
 
 // recount answers the rules again over the rows of one closed date.
@@ -289,6 +351,35 @@ func newRecount(g Group, o Options, r *Result) (*recount, error) {
 		c.streams, c.tallies = append(c.streams, s), append(c.tallies, t)
 	}
 	return c, nil
+}
+
+// scan counts a group's rows, of which it reads the rules' columns.
+func (c *recount) scan(ctx context.Context, t *table.Table, snapshot int64, g Group, aheadBytes int64) error {
+	if len(c.tallies) == 0 {
+		return nil
+	}
+	var columns []string
+	for _, name := range t.Schema().Names() {
+		if slices.ContainsFunc(c.streams, func(s Stream) bool {
+			return slices.Contains(s.Rule.Plan.Columns(), name) || slices.Contains(s.Keys, name)
+		}) {
+			columns = append(columns, name)
+		}
+	}
+	if len(columns) == 0 { // they count rows: any will do
+		columns = t.Schema().Names()[:1]
+	}
+	for batch, err := range t.Scan(ctx, table.ScanOptions{Snapshot: snapshot, Files: g.Files, Columns: columns, BatchRows: batchRows, AheadBytes: aheadBytes}) {
+		if err != nil {
+			return err
+		}
+		err = c.add(batch)
+		batch.Release()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *recount) release() {

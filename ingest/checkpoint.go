@@ -55,6 +55,7 @@ type checkpoint struct {
 
 	Answers []answerPart `json:"answers,omitempty"`
 	Letters section      `json:"letters"`
+	Counts  section      `json:"counts"` // of rows (RowCounts); empty in those of before there were any
 
 	data []byte // the sections
 	file []byte // the whole file, until it is written
@@ -164,6 +165,18 @@ func decodeCheckpoint(data []byte, sum string) (*checkpoint, error) {
 	}
 	c.data = rest[length:]
 	return c, nil
+}
+
+func (c *checkpoint) rowCounts() (RowCounts, error) {
+	data, err := c.section(c.Counts)
+	if err != nil {
+		return RowCounts{}, err
+	}
+	counts, err := readRowCounts(data)
+	if err != nil {
+		return counts, fmt.Errorf("read the checkpoint %s: %w", c.name(), err)
+	}
+	return counts, nil
 }
 
 func (c *checkpoint) section(s section) ([]byte, error) {

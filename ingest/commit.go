@@ -126,6 +126,8 @@ func (s *shard) checkpoint(next *table.Record) (*checkpoint, error) {
 		state := ruleState{Name: p.Rules[i].Name, Fingerprint: fingerprint(p.Rules[i]), Groups: t.Groups(), Bytes: t.Bytes(), Late: t.Late()}
 		c.addState(&b, state, t)
 	}
+	s.counts.fold(mostCounts)
+	c.Counts = b.add(s.counts.appendTo)
 	c.Chain = c.needed(s.chain)
 	if len(s.letters) > 0 {
 		batch := letterBatch(s.letters, p.SourceKind, c.Seq, p.Mem)

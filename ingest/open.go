@@ -304,6 +304,9 @@ func (s *shard) restore(ctx context.Context) error {
 			s.advance = s.mark.current
 		}
 		var err error
+		if s.counts, err = s.last.rowCounts(); err != nil {
+			return err
+		}
 		if states, err = s.last.states(ctx, s.blobs); err != nil {
 			return err
 		}

@@ -26,9 +26,10 @@ type shard struct {
 	tallies []*tally.Tally
 	sinks   []load.Sink // as Config.Sinks
 	letters []Letter
-	anew    bool  // the rules' state does not fit the rows: it is rebuilt from them
-	unknown []int // rules, by place, whose state the last commit does not have
-	astray  bool  // a row since the last commit is not where its key's hash says
+	counts  RowCounts // with what is pending
+	anew    bool      // the rules' state does not fit the rows: it is rebuilt from them
+	unknown []int     // rules, by place, whose state the last commit does not have
+	astray  bool      // a row since the last commit is not where its key's hash says
 
 	pending pending
 	marks   []int64 // scratch
@@ -37,7 +38,7 @@ type shard struct {
 }
 
 func (p *pipeline) newShard(name string) *shard {
-	s := &shard{p: p, name: name, blobs: p.Blobs.of(name), offsets: Offsets{}, advance: noTime}
+	s := &shard{p: p, name: name, blobs: p.Blobs.of(name), offsets: Offsets{}, counts: newRowCounts(), advance: noTime}
 	if p.Time != nil {
 		s.mark = newWatermark(p.Time.Lateness, p.Time.Idle)
 	}
@@ -98,6 +99,7 @@ func (s *shard) take(ctx context.Context, d *decoded) error {
 	rows := int64(0)
 	if d.rows != nil && d.rows.NumRows() > 0 {
 		rows = d.rows.NumRows()
+		s.counts.add(d.source.Partition, rows, d.dates)
 		if err := s.takeRows(ctx, d); err != nil {
 			return err
 		}

@@ -20,6 +20,7 @@ type State struct {
 	Offsets   Offsets
 	Watermark *int64 // µs, the least of the shards'; nil: none yet
 	Totals    Totals
+	Counts    RowCounts // fewer than Totals.Rows where a lake that did not count them began the pipeline
 	Rules     []RuleState
 }
 
@@ -65,7 +66,7 @@ func readState(ctx context.Context, t *table.Table, blobs Blobs, pipeline string
 	if err != nil {
 		return s, false, err
 	}
-	s.Offsets = Offsets{}
+	s.Offsets, s.Counts = Offsets{}, newRowCounts()
 	for _, rule := range rules {
 		s.Rules = append(s.Rules, RuleState{Rule: rule, Known: true, Stats: map[int32]tally.DateStats{}})
 	}
@@ -101,6 +102,11 @@ func (s *State) add(ctx context.Context, blobs Blobs, r table.Record) error {
 	}
 	maps.Copy(s.Offsets, c.Offsets)
 	s.Totals.add(c.Totals)
+	counts, err := c.rowCounts()
+	if err != nil {
+		return err
+	}
+	s.Counts.merge(counts)
 	if at := c.Mark.Current; at != noTime && (s.Watermark == nil || at < *s.Watermark) {
 		s.Watermark = &at
 	}

@@ -155,6 +155,11 @@ func (d *document) checkTable(j *Job, top Pos) {
 			d.add(p.Pos, "", "table.partition_by: %q is there twice", clip(p.Written))
 		}
 	}
+	for i, c := range j.Table.SortBy {
+		if slices.ContainsFunc(j.Table.SortBy[:i], func(o Text) bool { return o.Value == c.Value }) {
+			d.add(c.Pos, "", "table.sort_by: %q is there twice", clip(c.Written))
+		}
+	}
 	if _, said := d.places["table.partition_by"]; !said && j.Time.Field.Given() {
 		j.Table.PartitionBy = []Text{{Value: dateColumn, Written: dateColumn, Pos: j.Time.Field.Pos}}
 	}

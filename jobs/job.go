@@ -60,6 +60,7 @@ type Table struct {
 	Name        Text     `yaml:"name"`         // namespace.table
 	Location    Text     `yaml:"location"`     // URI or path; "" is inside the warehouse
 	PartitionBy []Text   `yaml:"partition_by"` // dt, a column, hour(ts), bucket(16, user_id); default dt where there is an event time
+	SortBy      []Text   `yaml:"sort_by"`      // columns by which compaction sorts a partition's rows; none: it leaves them as they come
 	Retain      Duration `yaml:"retain"`       // dates that are wholly older are dropped by lake compact --expire; 0: none ever
 }
 

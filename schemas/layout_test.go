@@ -336,7 +336,12 @@ func TestZoneClock(t *testing.T) {
 			year, month, day := at.Date()
 			local := time.Date(year, month, day, at.Hour(), at.Minute(), at.Second(), at.Nanosecond(), time.UTC)
 			require.Equal(t, local.UnixMicro(), clock.Local(micros), "%s", at)
-			require.Equal(t, int32(time.Date(year, month, day, 0, 0, 0, 0, time.UTC).Unix()/86400), clock.Date(micros), "%s", at)
+			// the dates around it, which the clock knows by then, or should not think that it knows
+			for _, near := range []int64{0, 1, -3600_000000, 3600_000000, -1} {
+				at := time.UnixMicro(micros + near).In(loc)
+				year, month, day := at.Date()
+				require.Equal(t, int32(time.Date(year, month, day, 0, 0, 0, 0, time.UTC).Unix()/86400), clock.Date(micros+near), "%s", at)
+			}
 			// micros taken as a wall clock's reading: also those that a change leaves out or repeats
 			read := time.UnixMicro(micros).UTC()
 			for _, shift := range []time.Duration{0, local.Sub(at)} {
@@ -346,6 +351,35 @@ func TestZoneClock(t *testing.T) {
 			}
 		}
 	}
+}
+
+// DateTimes against Layout.Read, on texts that are right and texts that are not, whose date
+// is the one before or another.
+func TestDateTimes(t *testing.T) {
+	l, err := ParseLayout("%Y-%m-%d %H:%M:%S")
+	require.NoError(t, err)
+	random := rand.New(rand.NewPCG(5, 6))
+	dates := []string{"1970-01-01", "2021-11-30", "2021-11-31", "2020-02-29", "2021-02-29", "0001-01-01", "0000-01-01", "9999-12-31",
+		"2021-1-030", "2021/11/30", "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00", "202a-11-30", "2021-11-3a"}
+	rests := []string{" 00:00:00", " 23:59:59", " 24:00:00", " 23:60:00", " 12:34:60", "T12:34:56", " 12:34:5", " 12:34:567", "", " 12-34-56"}
+	r := l.DateTimes()
+	for range 5000 {
+		text := []byte(dates[random.IntN(len(dates))] + rests[random.IntN(len(rests))])
+		for range 1 + random.IntN(2) {
+			want, err := l.Read(text)
+			local, ok := r.Read(text)
+			require.Equal(t, err == nil, ok, "%q", text)
+			if ok {
+				require.Equal(t, want.Local, local, "%q", text)
+			}
+		}
+	}
+	for _, other := range []string{"%Y-%m-%d", "%d.%m.%Y %H:%M:%S", "%s"} {
+		l, err := ParseLayout(other)
+		require.NoError(t, err)
+		require.Nil(t, l.DateTimes(), other)
+	}
+	require.Nil(t, Layout{}.DateTimes())
 }
 
 func BenchmarkLayoutParse(b *testing.B) {

@@ -24,6 +24,10 @@ type ZoneClock struct {
 
 	// The wall clock's readings, localTo exclusive, that surely have offset.
 	localFrom, localTo int64
+
+	// The last date asked for: the instants, dayTo exclusive, that surely are of it.
+	dayFrom, dayTo int64
+	day            int32
 }
 
 // NewZoneClock makes a clock of loc; nil is UTC.
@@ -38,10 +42,17 @@ func NewZoneClock(loc *time.Location) *ZoneClock {
 
 // Date is the local date, in days since 1970-01-01, of an instant in µs since 1970.
 func (c *ZoneClock) Date(micros int64) int32 {
+	if micros >= c.dayFrom && micros < c.dayTo {
+		return c.day
+	}
 	if micros < c.from || micros >= c.to {
 		c.turn(micros)
 	}
-	return int32(floorDiv(micros+c.offset, dayMicros))
+	day := floorDiv(micros+c.offset, dayMicros)
+	c.day = int32(day)
+	c.dayFrom = max(c.from, day*dayMicros-c.offset)
+	c.dayTo = min(c.to, (day+1)*dayMicros-c.offset)
+	return c.day
 }
 
 // Local is what the wall clock reads at an instant: µs since 1970-01-01 00:00:00 local.

@@ -1,6 +1,7 @@
 package services
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,12 +27,13 @@ const FlinkVersion = "2.1.3"
 type Flink struct {
 	server
 	java    string
-	jars    string // folder
+	path    string // of classes
 	cluster []*process
 }
 
 // StartFlink starts a cluster and its SQL gateway and waits until both answer and
-// the cluster has slots. Options.Settings go to config.yaml. The caller closes it.
+// the cluster has slots. Options.Settings go to config.yaml; a task heap that they
+// set is that of the task manager's JVM. The caller closes it.
 func StartFlink(ctx context.Context, o Options) (*Flink, error) {
 	f, err := startFlink(ctx, o)
 	if err != nil {
@@ -50,9 +52,11 @@ func startFlink(ctx context.Context, o Options) (*Flink, error) {
 		return nil, err
 	}
 	return attempts("flink", o, func(place home) (*Flink, error) {
-		stop := asked(syscall.SIGTERM, 10*time.Second)
-		f := &Flink{java: java, jars: jars, server: server{name: "Flink", home: place, stop: stop, end: place.killedIfTemporary(stop)}}
+		f := &Flink{java: java, path: filepath.Join(jars, "*"), server: newServer("Flink", place, syscall.SIGTERM, 10*time.Second)}
 		f.run = f.gateway
+		if o.Classpath != "" {
+			f.path += string(filepath.ListSeparator) + o.Classpath
+		}
 		return f, f.first(ctx, o.Settings)
 	})
 }
@@ -120,7 +124,7 @@ func (f *Flink) first(ctx context.Context, settings map[string]string) error {
 	}
 	for _, part := range []struct{ log, memory, class string }{
 		{"jobmanager.log", "-Xmx512m", "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"},
-		{"taskmanager.log", "-Xmx512m", "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"},
+		{"taskmanager.log", "-Xmx" + cmp.Or(settings["taskmanager.memory.task.heap.size"], "512m"), "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"},
 	} {
 		p, err := f.begin(part.log, part.memory, part.class, "--configDir", f.file("conf"))
 		if err != nil {
@@ -154,7 +158,7 @@ func (f *Flink) begin(log, memory, class string, more ...string) (*process, erro
 	args = append(args, opens("java.lang", "java.net", "java.io", "java.nio", "sun.nio.ch", "java.lang.reflect", "java.text", "java.time",
 		"java.util", "java.util.concurrent", "java.util.concurrent.atomic", "java.util.concurrent.locks")...)
 	args = append(args, "-Duser.timezone=UTC", "-Djava.net.preferIPv4Stack=true", "-Djava.io.tmpdir="+f.file("tmp"),
-		"-Dlog4j.configurationFile="+f.file("conf/log4j.properties"), "-cp", filepath.Join(f.jars, "*"), class)
+		"-Dlog4j.configurationFile="+f.file("conf/log4j.properties"), "-cp", f.path, class)
 	return start(command{args: append(args, more...), env: []string{"FLINK_CONF_DIR=" + f.file("conf")}, dir: f.home.dir, log: f.file(log), death: syscall.SIGKILL})
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -28,6 +29,8 @@ type HiveServer struct {
 	java      string
 	jars      string // class path
 	metastore *Metastore
+	kdc       *KDC // nil: without Kerberos
+	keys      *Keystore
 }
 
 // StartHiveServer2 starts a metastore and HiveServer2, and waits until it answers.
@@ -55,14 +58,13 @@ func startHiveServer2(ctx context.Context, o Options) (*HiveServer, error) {
 		return nil, err
 	}
 	return attempts("hiveserver", o, func(place home) (*HiveServer, error) {
-		stop := asked(syscall.SIGTERM, 30*time.Second)
-		h := &HiveServer{java: java, jars: filepath.Join(jars, "*"),
-			server: server{name: "HiveServer2", home: place, stop: stop, end: place.killedIfTemporary(stop)}}
+		h := &HiveServer{java: java, jars: filepath.Join(jars, "*"), kdc: o.KDC, keys: o.Keystore,
+			server: newServer("HiveServer2", place, syscall.SIGTERM, 30*time.Second)}
 		h.run = h.hiveServer2
 		h.metastore = newMetastore(home{filepath.Join(place.dir, "metastore"), place.temporary}, java, dist)
 		// Only with HiveServer2's own classes does it understand the filters on
 		// partitions that HiveServer2 sends.
-		h.metastore.jars = []string{h.jars}
+		h.metastore.jars, h.metastore.kdc = []string{h.jars}, o.KDC
 		return h, h.first(ctx, o.Settings)
 	})
 }
@@ -90,9 +92,17 @@ func (h *HiveServer) first(ctx context.Context, settings map[string]string) erro
 			return err
 		}
 	}
-	if err := writeHadoopXML(h.file("conf/core-site.xml"), map[string]string{
-		"fs.defaultFS": "file:///", "hadoop.tmp.dir": h.file("tmp"),
-	}); err != nil {
+	core := map[string]string{"fs.defaultFS": "file:///", "hadoop.tmp.dir": h.file("tmp")}
+	maps.Copy(core, h.kdc.core())
+	if h.kdc != nil {
+		// Tez looks whether its folders are of who it is: this process's user.
+		u, err := user.Current()
+		if err != nil {
+			return err
+		}
+		core["hadoop.security.auth_to_local"] = "RULE:[2:$1](hive)s/.*/" + u.Username + "/\nDEFAULT"
+	}
+	if err := writeHadoopXML(h.file("conf/core-site.xml"), core); err != nil {
 		return err
 	}
 	all := map[string]string{
@@ -132,6 +142,8 @@ func (h *HiveServer) first(ctx context.Context, settings map[string]string) erro
 		"hive.server2.thrift.min.worker.threads":        "2",
 		"hive.server2.async.exec.threads":               "8",
 	}
+	maps.Copy(all, h.kdc.hiveServer2())
+	maps.Copy(all, h.keys.hiveServer2())
 	maps.Copy(all, settings)
 	if err := writeHadoopXML(h.file("conf/hive-site.xml"), all); err != nil {
 		return err
@@ -143,6 +155,7 @@ func (h *HiveServer) file(name string) string { return filepath.Join(h.home.dir,
 
 func (h *HiveServer) hiveServer2(ctx context.Context) (*process, error) {
 	args := append([]string{h.java, "-Xmx768m"}, smallJVM...)
+	args = append(args, h.kdc.jvm()...)
 	args = append(args, opens("java.lang", "java.lang.reflect", "java.util", "java.util.concurrent", "java.util.concurrent.atomic",
 		"java.util.regex", "java.io", "java.net", "java.nio", "java.time")...)
 	args = append(args, "--add-opens=java.sql/java.sql=ALL-UNNAMED",

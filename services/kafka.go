@@ -55,8 +55,7 @@ func startKafka(ctx context.Context, o Options) (*Kafka, error) {
 		return nil, err
 	}
 	return attempts("kafka", o, func(h home) (*Kafka, error) {
-		stop := asked(syscall.SIGTERM, 30*time.Second)
-		k := &Kafka{java: java, jars: filepath.Join(jars, "*"), server: server{name: "Kafka", home: h, stop: stop, end: h.killedIfTemporary(stop)}}
+		k := &Kafka{java: java, jars: filepath.Join(jars, "*"), server: newServer("Kafka", h, syscall.SIGTERM, 30*time.Second)}
 		k.run = k.broker
 		return k, k.first(ctx, o.Settings)
 	})

@@ -168,3 +168,18 @@ func (k *KDC) metastore() map[string]string {
 		"metastore.authentication":       "KERBEROS",
 	}
 }
+
+// hiveServer2 make HiveServer2 ask for Kerberos, and show who it is to its metastore.
+func (k *KDC) hiveServer2() map[string]string {
+	if k == nil {
+		return nil
+	}
+	return map[string]string{
+		"hive.server2.authentication":                    "KERBEROS",
+		"hive.server2.authentication.kerberos.principal": MetastorePrincipal + "@" + Realm,
+		"hive.server2.authentication.kerberos.keytab":    k.Keytab(),
+		"hive.metastore.sasl.enabled":                    "true",
+		"yarn.resourcemanager.principal":                 MetastorePrincipal + "@" + Realm, // whom splits of files want to name
+		"hive.metastore.kerberos.principal":              MetastorePrincipal + "@" + Realm,
+	}
+}

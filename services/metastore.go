@@ -29,6 +29,7 @@ type Metastore struct {
 	dist string   // folder of the installed metastore
 	jars []string // class path of the server; nil: its own
 	kdc  *KDC     // nil: without Kerberos
+	keys *Keystore
 }
 
 // StartMetastore starts a metastore and waits until it answers.
@@ -52,15 +53,14 @@ func startMetastore(ctx context.Context, o Options) (*Metastore, error) {
 	}
 	return attempts("metastore", o, func(h home) (*Metastore, error) {
 		m := newMetastore(h, java, dist)
-		m.kdc = o.KDC
+		m.kdc, m.keys = o.KDC, o.Keystore
 		return m, m.first(ctx, o.Settings)
 	})
 }
 
 // newMetastore is one that is not started yet.
 func newMetastore(h home, java, dist string) *Metastore {
-	stop := asked(syscall.SIGTERM, 30*time.Second)
-	m := &Metastore{java: java, dist: dist, server: server{name: "the Hive Metastore", home: h, stop: stop, end: h.killedIfTemporary(stop)}}
+	m := &Metastore{java: java, dist: dist, server: newServer("the Hive Metastore", h, syscall.SIGTERM, 30*time.Second)}
 	m.run = m.metastore
 	return m
 }
@@ -128,6 +128,7 @@ func (m *Metastore) first(ctx context.Context, settings map[string]string) error
 		"metastore.hmshandler.retry.interval": "100ms",
 	}
 	maps.Copy(all, m.kdc.metastore())
+	maps.Copy(all, m.keys.metastore())
 	maps.Copy(all, settings)
 	if err := writeHadoopXML(m.file("conf/metastore-site.xml"), all); err != nil {
 		return err

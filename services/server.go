@@ -26,6 +26,13 @@ type server struct {
 	p  *process
 }
 
+// newServer is one that is ended by a signal, within the limit, and killed where
+// its data go with it. Its run is the caller's to set.
+func newServer(name string, h home, by syscall.Signal, limit time.Duration) server {
+	stop := asked(by, limit)
+	return server{name: name, home: h, stop: stop, end: h.killedIfTemporary(stop)}
+}
+
 // asked ends a process by a signal, and by force where it takes longer.
 func asked(by syscall.Signal, limit time.Duration) func(*process) error {
 	return func(p *process) error { return p.stop(by, limit) }

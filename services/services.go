@@ -29,9 +29,14 @@ type Options struct {
 	Log io.Writer
 	// Settings are added to the server's own (server.properties, postgresql.conf, flags) and win.
 	Settings map[string]string
-	// KDC is whom an HDFS or a Hive Metastore asks who its clients are; nil: they
-	// believe anybody. It runs as long as they do.
+	// Classpath is more for Flink's, as java takes it: "folder/*". A connector's jars.
+	Classpath string
+	// KDC is whom an HDFS, a Hive Metastore or a HiveServer2 asks who its clients
+	// are; nil: they believe anybody. It runs as long as they do.
 	KDC *KDC
+	// Keystore is that with which a Hive Metastore or a HiveServer2 speaks TLS; nil:
+	// it does not.
+	Keystore *Keystore
 }
 
 func (o Options) logf(format string, args ...any) {

@@ -67,9 +67,8 @@ func startSparkThrift(ctx context.Context, o Options) (*SparkThrift, error) {
 		}
 	}
 	return attempts("spark-thrift", o, func(place home) (*SparkThrift, error) {
-		stop := asked(syscall.SIGTERM, 30*time.Second)
 		s := &SparkThrift{java: java, spark: spark, iceberg: iceberg, settings: o.Settings,
-			server: server{name: "the Spark Thrift Server", home: place, stop: stop, end: place.killedIfTemporary(stop)}}
+			server: newServer("the Spark Thrift Server", place, syscall.SIGTERM, 30*time.Second)}
 		s.run = s.thrift
 		if dist != "" {
 			s.metastore = newMetastore(home{filepath.Join(place.dir, "metastore"), place.temporary}, java, dist)

@@ -128,7 +128,18 @@ func (i icebergFiles) Create(name string) (icebergio.FileWriter, error) {
 
 // WriteFile implements icebergio.WriteFileIO.
 func (i icebergFiles) WriteFile(name string, data []byte) error {
-	return WriteFile(i.ctx, i.files, name, data)
+	err := WriteFile(i.ctx, i.files, name, data)
+	if err == nil {
+		staged(name)
+	}
+	return err
+}
+
+// staged is reached when a table's metadata is there and its catalog has the old one.
+func staged(name string) {
+	if strings.HasSuffix(name, ".metadata.json") {
+		faults.Point(faults.Staged)
+	}
 }
 
 // icebergWriter spares calls for writers of small pieces.
@@ -146,9 +157,7 @@ func (w icebergWriter) Close() error {
 	if err := w.under.Close(); err != nil {
 		return errors.Join(err, w.under.Abort())
 	}
-	if strings.HasSuffix(w.name, ".metadata.json") {
-		faults.Point(faults.Staged)
-	}
+	staged(w.name)
 	return nil
 }
 

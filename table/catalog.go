@@ -6,6 +6,7 @@ package table
 
 import (
 	"context"
+	"crypto/tls"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -44,6 +45,8 @@ type CatalogConfig struct {
 	Hive string
 	// HiveKerberos is how the metastore is told who asks; nil: it believes anybody.
 	HiveKerberos *HiveKerberos
+	// HiveTLS is how the metastore's certificate is checked; nil: without TLS.
+	HiveTLS *tls.Config
 	// Files has the files of tables, of those outside of the warehouse, too; nil is
 	// the local filesystem. It is the catalog's, which closes it, also where it
 	// cannot be opened.

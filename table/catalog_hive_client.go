@@ -2,6 +2,7 @@ package table
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/apache/iceberg-go/catalog/hive"
@@ -34,6 +36,7 @@ const (
 type hiveClient struct {
 	addresses []string
 	kerberos  *HiveKerberos // nil: nobody asks who this is
+	tls       *tls.Config   // nil: without TLS
 
 	mu     sync.Mutex
 	idle   []*hiveConn // the oldest first
@@ -47,7 +50,7 @@ func newHiveClient(cfg CatalogConfig) (*hiveClient, error) {
 	if err != nil {
 		return nil, fmt.Errorf("its URI: %w", err)
 	}
-	return &hiveClient{addresses: addresses, kerberos: cfg.HiveKerberos}, nil
+	return &hiveClient{addresses: addresses, kerberos: cfg.HiveKerberos, tls: cfg.HiveTLS}, nil
 }
 
 type hiveConn struct {
@@ -91,8 +94,8 @@ func call[T any](ctx context.Context, h *hiveClient, r repeat, do func(context.C
 			return none, errors.Join(context.Cause(ctx), err)
 		}
 		if r == once || try > 0 {
-			if h.kerberos == nil && errors.Is(err, io.EOF) {
-				err = fmt.Errorf("%w; hint: if it asks for Kerberos, write catalog: {hive: {auth: kerberos, principal: hive/_HOST@REALM}}", err)
+			if (h.kerberos == nil || h.tls == nil) && errors.Is(err, io.EOF) {
+				err = fmt.Errorf("%w; hint: if it asks for Kerberos, write catalog: {hive: {auth: kerberos, principal: hive/_HOST@REALM}}; if it speaks TLS, tls: {ca: file.pem} beside it", err)
 			}
 			return none, fmt.Errorf("ask the Hive Metastore at %s: %w", c.RemoteAddr(), err)
 		}
@@ -152,17 +155,41 @@ func (h *hiveClient) take(ctx context.Context) (*hiveConn, error) {
 	return nil, errors.Join(errs...)
 }
 
-// dial makes a connection, and says on it who asks.
+// dial makes a connection, by TLS where the metastore has it, and says on it who asks.
 func (h *hiveClient) dial(ctx context.Context, address string) (net.Conn, error) {
-	conn, err := (&net.Dialer{Timeout: hiveDialTime, KeepAlive: 15 * time.Second}).DialContext(ctx, "tcp", address)
-	if err != nil || h.kerberos == nil {
-		return conn, err
+	dialer := &net.Dialer{Timeout: hiveDialTime, KeepAlive: 15 * time.Second}
+	var conn net.Conn
+	var err error
+	if h.tls == nil {
+		conn, err = dialer.DialContext(ctx, "tcp", address)
+	} else {
+		conn, err = (&tls.Dialer{NetDialer: dialer, Config: h.tls}).DialContext(ctx, "tcp", address)
+	}
+	if err != nil {
+		return nil, distrusted(err)
+	}
+	if h.kerberos == nil {
+		return conn, nil
 	}
 	secured, err := h.kerberos.introduce(ctx, conn, address)
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return secured, nil
+}
+
+// distrusted tells failures of TLS that no repetition mends.
+func distrusted(err error) error {
+	var certificate *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	switch {
+	case errors.As(err, &certificate):
+		return fmt.Errorf("%w: %w; hint: catalog: {hive: {tls: {ca: file.pem}}} names the authority of its certificate, which has to be for the host of the URI", ErrHiveRefused, err)
+	case errors.As(err, &record), errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+		return fmt.Errorf("%w; hint: does this metastore speak TLS (hive.metastore.use.SSL)? if not, leave tls: out", err)
+	default:
+		return err
+	}
 }
 
 func newHiveConn(conn net.Conn) *hiveConn {
@@ -244,6 +271,8 @@ func (h *hiveClient) swap(ctx context.Context, database, name string, t *hm.Tabl
 		return struct{}{}, c.AlterTableWithEnvironmentContext(ctx, database, name, t, &hm.EnvironmentContext{Properties: map[string]string{
 			"expected_parameter_key":   hive.MetadataLocationKey,
 			"expected_parameter_value": expected,
+			// Else it lists all of the table's folders at each commit, to count files.
+			"DO_NOT_UPDATE_STATS": "true",
 		}})
 	})
 	return err

@@ -29,6 +29,7 @@ type File struct {
 	Bytes     int64
 	Sequence  int64 // data sequence number: rows of a smaller one are older
 	Deletes   int   // delete files and vectors that apply to it
+	SortOrder int   // of its rows, by id; 0: none
 
 	task icebergtable.FileScanTask
 }
@@ -158,6 +159,9 @@ func (t *Table) newFile(s *state, task icebergtable.FileScanTask, paths map[int3
 	task.Start, task.Length, task.Residual = 0, f.FileSizeBytes(), nil
 	out := File{Path: path, Partition: p.of(f), Rows: f.Count(), Bytes: f.FileSizeBytes(), task: task,
 		Deletes: len(task.DeleteFiles) + len(task.EqualityDeleteFiles) + len(task.DeletionVectorFiles)}
+	if id := f.SortOrderID(); id != nil {
+		out.SortOrder = *id
+	}
 	if task.DataSequenceNumber != nil {
 		out.Sequence = *task.DataSequenceNumber
 	}

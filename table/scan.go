@@ -3,18 +3,17 @@ package table
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"runtime"
 	"sync"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
 	icebergtable "github.com/apache/iceberg-go/table"
 
 	"lake/schemas"
 	"lake/storage"
+	"lake/table/parquet"
 )
 
 // ScanOptions choose what a scan reads.
@@ -25,7 +24,22 @@ type ScanOptions struct {
 	BatchRows  int      // of a batch at most; 0: 32Ki
 	AheadBytes int64    // that the files which are read at a time have together, unless it is one; 0: no bound
 	Files      []File   // only these, in this order, as Files or a plan gave them; nil: by the fields above
+
+	// Where lets the scan pass over rows that are not in all of these ranges, as far
+	// as statistics of files and pages tell; others of them may come all the same.
+	Where []Range
 }
+
+// Range is what a column's value has to lie in: between Low and High, both
+// included, NULL never.
+type Range struct {
+	Column    string // of type int32, int64, date, timestamp, datetime or string
+	Low, High Limit
+}
+
+// Limit is an end of a Range: a number (a date's days since 1970, a time's
+// microseconds) or a text.
+type Limit = parquet.Limit
 
 const (
 	scanBatchRows = 32 << 10
@@ -48,7 +62,7 @@ const (
 func (t *Table) Scan(ctx context.Context, o ScanOptions) iter.Seq2[arrow.RecordBatch, error] {
 	return func(yield func(arrow.RecordBatch, error) bool) {
 		s := t.now.Load()
-		p, err := newProjection(s, o)
+		p, err := t.newProjection(s, o)
 		files := o.Files
 		if err == nil && files == nil {
 			files, err = t.files(ctx, s, FileFilter{Snapshot: o.Snapshot, From: o.From, To: o.To})
@@ -130,6 +144,10 @@ func readNow(f File, open int, bytes, most int64) bool {
 // projection reads chosen columns in lake's Arrow types.
 type projection struct {
 	ice       *icebergtable.Table
+	fs        storage.FS
+	unpack    *parquet.Unpacker
+	defaults  bool            // a column has a value for files that lack it
+	where     []parquet.Range // of columns that are there
 	batchRows int
 	names     []string
 	schema    *arrow.Schema
@@ -138,8 +156,8 @@ type projection struct {
 	err       error
 }
 
-func newProjection(s *state, o ScanOptions) (*projection, error) {
-	p := &projection{ice: s.ice, batchRows: cmp.Or(o.BatchRows, scanBatchRows)}
+func (t *Table) newProjection(s *state, o ScanOptions) (*projection, error) {
+	p := &projection{ice: s.ice, fs: t.catalog.fs, unpack: parquet.NewUnpacker(), defaults: hasDefaults(s.ice.Schema().Fields()), batchRows: cmp.Or(o.BatchRows, scanBatchRows)}
 	columns := o.Columns
 	if len(columns) == 0 {
 		columns = s.schema.Names()
@@ -154,129 +172,10 @@ func newProjection(s *state, o ScanOptions) (*projection, error) {
 		p.names = append(p.names, s.schema.Fields[i].Name)
 	}
 	p.schema = chosen.Arrow()
+	for _, r := range o.Where {
+		if i := s.schema.Index(r.Column); i >= 0 {
+			p.where = append(p.where, parquet.Range{ID: s.schema.Fields[i].ID, Low: r.Low, High: r.High})
+		}
+	}
 	return p, nil
-}
-
-// read sends a file's batches until its end, an error, or the context's end.
-func (p *projection) read(ctx context.Context, f File, out chan<- scanned) {
-	send := func(r scanned) bool {
-		select {
-		case out <- r:
-			return true
-		case <-ctx.Done():
-			if r.batch != nil {
-				r.batch.Release()
-			}
-			return false
-		}
-	}
-	fail := func(err error) { send(scanned{err: fmt.Errorf("read %s: %w", f.Path, err)}) }
-	scan := p.ice.Scan(icebergtable.WithSelectedFields(p.names...), icebergtable.WithMaxConcurrency(1), icebergtable.WithArrowBatchSize(p.batchRows))
-	defer func() { _ = scan.Close() }() // it holds resources of remote plans only
-	_, batches, err := scan.ReadTasks(ctx, []icebergtable.FileScanTask{f.task})
-	if err != nil {
-		fail(err)
-		return
-	}
-	for batch, err := range batches {
-		if err != nil {
-			if batch != nil {
-				batch.Release()
-			}
-			fail(err)
-			return
-		}
-		mine, err := p.convert(batch)
-		batch.Release()
-		if err != nil {
-			fail(err)
-			return
-		}
-		if !send(scanned{batch: mine}) {
-			return
-		}
-	}
-}
-
-// convert gives a batch lake's types and order, without copying.
-func (p *projection) convert(batch arrow.RecordBatch) (arrow.RecordBatch, error) {
-	p.once.Do(func() {
-		for _, name := range p.names {
-			at := batch.Schema().FieldIndices(name)
-			if len(at) != 1 {
-				p.err = fmt.Errorf("column %q is there %d times", name, len(at))
-				return
-			}
-			p.columns = append(p.columns, at[0])
-		}
-	})
-	if p.err != nil {
-		return nil, p.err
-	}
-	arrays := make([]arrow.Array, len(p.columns))
-	defer func() {
-		for _, a := range arrays {
-			if a != nil {
-				a.Release()
-			}
-		}
-	}()
-	for i, at := range p.columns {
-		data, err := retype(batch.Column(at).Data(), p.schema.Field(i).Type)
-		if err != nil {
-			return nil, fmt.Errorf("column %q: %w", p.names[i], err)
-		}
-		arrays[i] = array.MakeFromData(data)
-		data.Release()
-	}
-	return array.NewRecordBatch(p.schema, arrays, batch.NumRows()), nil
-}
-
-// retype is data under another type of the same layout: the names and ids of
-// nested fields, or a uuid without its extension. The caller releases it.
-func retype(data arrow.ArrayData, want arrow.DataType) (arrow.ArrayData, error) {
-	is := data.DataType()
-	if ext, ok := is.(arrow.ExtensionType); ok {
-		is = ext.StorageType()
-	}
-	a, b := children(is), children(want)
-	if is.ID() != want.ID() || len(a) != len(b) || len(a) == 0 && !arrow.TypeEqual(is, want) {
-		return nil, fmt.Errorf("the file gives %s and the table's schema says %s", data.DataType(), want)
-	}
-	kids := make([]arrow.ArrayData, len(b))
-	defer func() {
-		for _, k := range kids {
-			if k != nil {
-				k.Release()
-			}
-		}
-	}()
-	if len(data.Children()) != len(b) {
-		return nil, errors.New("a nested column lacks its children")
-	}
-	for i := range b {
-		var err error
-		if kids[i], err = retype(data.Children()[i], b[i]); err != nil {
-			return nil, err
-		}
-	}
-	return array.NewData(want, data.Len(), data.Buffers(), kids, data.NullN(), data.Offset()), nil
-}
-
-// children are the types of an array's child data.
-func children(t arrow.DataType) []arrow.DataType {
-	switch t := t.(type) {
-	case *arrow.MapType:
-		return []arrow.DataType{t.Elem()}
-	case arrow.ListLikeType:
-		return []arrow.DataType{t.Elem()}
-	case *arrow.StructType:
-		out := make([]arrow.DataType, t.NumFields())
-		for i, f := range t.Fields() {
-			out[i] = f.Type
-		}
-		return out
-	default:
-		return nil
-	}
 }

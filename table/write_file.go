@@ -20,6 +20,8 @@ type partition struct {
 	writer *parquet.Writer
 	file   *lazyFile
 
+	order int // sort order of its rows, by id; 0: none
+
 	last    int64 // rows that the writer had when the partition last got some
 	settled bool  // its file was completed since no more rows seemed to come
 }
@@ -54,6 +56,7 @@ func (p *partition) size() int64 {
 type ended struct {
 	file      *lazyFile
 	values    map[int]any // of its partition
+	order     int
 	metrics   parquet.Metrics
 	described iceberg.DataFile // by publish
 }
@@ -68,7 +71,7 @@ func (p *partition) end(ctx context.Context) (*ended, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.file.uri, err)
 	}
-	e := &ended{file: p.file, values: p.values, metrics: m}
+	e := &ended{file: p.file, values: p.values, order: p.order, metrics: m}
 	p.writer, p.file = nil, nil
 	return e, nil
 }
@@ -102,6 +105,9 @@ func (e *ended) describe(s *state) (iceberg.DataFile, error) {
 		if c.Upper != nil {
 			upper[id] = c.Upper
 		}
+	}
+	if e.order != 0 {
+		b.SortOrderID(e.order)
 	}
 	return b.ColumnSizes(sizes).ValueCounts(values).NullValueCounts(nulls).NaNValueCounts(nans).
 		LowerBoundValues(lower).UpperBoundValues(upper).SplitOffsets(m.SplitOffsets).Build(), nil

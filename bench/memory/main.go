@@ -25,6 +25,8 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
+
+	"lake/bench/figures"
 )
 
 type bench struct {
@@ -36,6 +38,7 @@ type bench struct {
 	only         string
 	profile      string
 	work         string // files that the two exchange
+	json         bool
 }
 
 func main() {
@@ -49,6 +52,7 @@ func main() {
 	flag.IntVar(&b.batch, "batch", 1<<17, "rows of an Arrow batch")
 	flag.IntVar(&b.pairs, "pairs", 9, "so many pairs")
 	flag.StringVar(&b.only, "only", "", "only the work whose name holds this")
+	flag.BoolVar(&b.json, "json", false, "print the lines that have targets as JSON, for make bench")
 	flag.StringVar(&b.profile, "cpuprofile", "", "no peer: lake alone, its time on all cores, and its profile into this file")
 	flag.Parse()
 	if err := b.run(ctx); err != nil {
@@ -83,10 +87,11 @@ func (b *bench) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, peer.close()) }()
-	fmt.Printf("lake %s, %s; DuckDB and pyarrow %s; %d cores; %d pairs; %s\n", lakeVersion(ctx, b.lake), runtime.Version(), peer.versions, runtime.NumCPU(), b.pairs, time.Now().UTC().Format(time.DateOnly))
-	fmt.Printf("\n| work | rows | answers | lake ms | DuckDB ms | rate, lake/DuckDB (min–max) | target |\n|---|--:|--:|--:|--:|--:|---|\n")
+	if !b.json {
+		b.head(ctx, peer)
+	}
 	for _, w := range works() {
-		if !strings.Contains(w.name, b.only) {
+		if !strings.Contains(w.name, b.only) || b.json && w.target == 0 {
 			continue
 		}
 		if err := b.pair(w, batches, peer); err != nil {
@@ -94,6 +99,11 @@ func (b *bench) run(ctx context.Context) (err error) {
 		}
 	}
 	return nil
+}
+
+func (b *bench) head(ctx context.Context, peer *peer) {
+	fmt.Printf("lake %s, %s; DuckDB and pyarrow %s; %d cores; %d pairs; %s\n", lakeVersion(ctx, b.lake), runtime.Version(), peer.versions, runtime.NumCPU(), b.pairs, time.Now().UTC().Format(time.DateOnly))
+	fmt.Printf("\n| work | rows | answers | lake ms | DuckDB ms | rate, lake/DuckDB (min–max) | target |\n|---|--:|--:|--:|--:|--:|---|\n")
 }
 
 // alone times lake without its peer, which a busy machine disturbs less.
@@ -146,6 +156,7 @@ func (b *bench) pair(w work, batches []arrow.RecordBatch, peer *peer) error {
 	const warm = 2
 	var lakes, peers []time.Duration
 	var ratios []float64
+	var pairs []figures.Pair
 	answers := 0
 	for i := range b.pairs + warm {
 		runtime.GC() // what the run before left; DuckDB's has been freed by then, too
@@ -175,7 +186,12 @@ func (b *bench) pair(w work, batches []arrow.RecordBatch, peer *peer) error {
 		if i >= warm {
 			lakes, peers = append(lakes, took), append(peers, other)
 			ratios = append(ratios, other.Seconds()/took.Seconds())
+			pairs = append(pairs, figures.Pair{Lake: figures.Run{Wall: took}, Peer: figures.Run{Wall: other}})
 		}
+	}
+	if b.json {
+		name := fmt.Sprintf("%s, %s rows of Arrow in memory", w.name, figures.Grouped(int64(b.rows)))
+		return figures.NewPrinter(os.Stdout, true).Line(figures.Compare(name, "DuckDB "+peer.versions, w.peerSQL, pairs, w.target, 0))
 	}
 	slices.Sort(lakes)
 	slices.Sort(peers)

@@ -1,6 +1,8 @@
 // Package portal is the job that all benches run.
 package portal
 
+import "strings"
+
 // Rules are its three threshold rules, as a job file has them.
 const Rules = `rules:
   paid_user:
@@ -10,3 +12,15 @@ const Rules = `rules:
   possible_broker:
     sql: SELECT TIMESTAMP_BUCKET(date, INTERVAL 1 MINUTE) AS w, user_id, COUNT(*) AS n FROM events WHERE event = 'Interaction' GROUP BY 1, user_id HAVING n > 10
 `
+
+// Topics are those of the rules' answers, without a prefix.
+var Topics = []string{"paid_user", "property_status", "possible_broker"}
+
+// RulesTo are the rules with their changes sent to topics of their names, after a prefix.
+func RulesTo(prefix string) string {
+	rules := Rules
+	for _, name := range Topics {
+		rules = strings.Replace(rules, "  "+name+":\n", "  "+name+":\n    emit: on_change\n    to: [{kafka: {topic: "+prefix+name+"}}]\n", 1)
+	}
+	return rules
+}

@@ -8,7 +8,6 @@ import (
 	"io"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -29,9 +28,11 @@ func newAudit(a *app) *cobra.Command {
 		Short: "compare source, table, warehouses and rules, and name the first date that differs",
 		Long: `Audit compares, and changes nothing:
 
-  source      the records that were read, by source partition, with the table's
-              rows and the dead letters. The table does not keep which record a row
-              was, so that rows are compared in all, dead letters by partition.
+  source      the records that were read of each source partition, with the rows that
+              they became, by date, and the dead letters; then the rows of each date,
+              of all partitions together, with those of the table. (The table does not
+              keep which record a row was; a dead letter has no date: that is mostly
+              why it is one.)
   warehouse   for each target of load: and each date, the number of the rows and a
               checksum of their content, which the warehouse computes in SQL. It
               does not depend on the rows' order. Floats are summed and compared with
@@ -67,6 +68,7 @@ type auditResult struct {
 
 type auditSource struct {
 	Partitions   []auditPartition `json:"partitions"`
+	Dates        []auditDate      `json:"dates"` // as far as rows are counted by them
 	Records      int64            `json:"records"`
 	Rows         int64            `json:"rows"`         // that became rows
 	DeadLetters  int64            `json:"dead_letters"` // that became dead letters
@@ -76,12 +78,22 @@ type auditSource struct {
 	Unchecked    []string         `json:"unchecked,omitempty"` // what could not be compared, and why
 }
 
+// auditDate is a date's rows: those that the source's records became, and the table's.
+type auditDate struct {
+	Date      string `json:"date"`
+	Rows      int64  `json:"rows"`
+	TableRows int64  `json:"table_rows"`
+	Differs   bool   `json:"differs,omitempty"`
+}
+
 type auditPartition struct {
 	Partition   string `json:"partition"`
 	Next        int64  `json:"next"`
 	Records     int64  `json:"records"`
 	DeadLetters int64  `json:"dead_letters"`
 	Rows        int64  `json:"rows"`
+	// Dates are the rows by date, but for old ones where there are very many.
+	Dates map[string]int64 `json:"dates,omitempty"`
 }
 
 type auditTarget struct {
@@ -154,68 +166,6 @@ func (a *app) audit(ctx context.Context, r *resolved, dates dateRange) (out audi
 	out.conclude()
 	out.Seconds = seconds(time.Since(started))
 	return out, nil
-}
-
-// auditSource compares what the checkpoints say of the source with the rows that
-// the table and the dead-letter table have.
-func (a *app) auditSource(ctx context.Context, r *resolved, t *opened, state ingest.State) (s auditSource, err error) {
-	s = auditSource{Partitions: []auditPartition{}, Records: state.Totals.Records, Rows: state.Totals.Rows, DeadLetters: state.Totals.DeadLetters}
-	letters := map[string]int64{}
-	if err := a.letters(ctx, r, func(l letter) bool {
-		if l.Stage != string(ingest.StageRule) { // of those the row has landed
-			letters[l.Partition]++
-			s.TableLetters++
-		}
-		return true
-	}); err != nil {
-		return s, err
-	}
-	var read int64
-	for name, p := range state.Offsets {
-		s.Partitions = append(s.Partitions, auditPartition{Partition: name, Next: p.Next, Records: p.Records, DeadLetters: letters[name], Rows: p.Records - letters[name]})
-		read += p.Records
-		if letters[name] > p.Records {
-			s.Differs = append(s.Differs, fmt.Sprintf("%s: %d records were read and there are %d dead letters", name, p.Records, letters[name]))
-		}
-	}
-	slices.SortFunc(s.Partitions, func(a, b auditPartition) int { return cmp.Compare(a.Partition, b.Partition) })
-	files, err := t.Files(ctx, table.FileFilter{From: firstDate, To: lastDate})
-	if err != nil {
-		return s, err
-	}
-	deletes := 0
-	for _, f := range files {
-		s.TableRows += f.Rows
-		deletes += f.Deletes
-	}
-	dropped, err := t.DroppedBefore()
-	if err != nil {
-		return s, err
-	}
-	records, err := t.Records()
-	if err != nil {
-		return s, err
-	}
-	alone := !slices.ContainsFunc(records, func(other table.Record) bool { return other.Pipeline != r.Name.Value })
-	differs := func(what string, is, of int64) {
-		if is != of {
-			s.Differs = append(s.Differs, fmt.Sprintf("%s: %d and %d", what, is, of))
-		}
-	}
-	differs("records of the source's partitions, and in all", read, s.Records)
-	differs("records, and rows with dead letters", s.Records, s.Rows+s.DeadLetters)
-	differs("dead letters that were made, and in their table", s.DeadLetters, s.TableLetters)
-	switch {
-	case !alone:
-		s.Unchecked = append(s.Unchecked, "the table's rows: other jobs fill it, too")
-	case dropped != math.MinInt32:
-		s.Unchecked = append(s.Unchecked, "the table's rows: dates before "+dateText(dropped)+" were dropped")
-	case deletes > 0:
-		s.Unchecked = append(s.Unchecked, "the table's rows: another engine has deleted some")
-	default:
-		differs("rows that were made, and in the table", s.Rows, s.TableRows)
-	}
-	return s, nil
 }
 
 // auditTable reads the table's dates once: for the digests of the targets, and to
@@ -325,73 +275,13 @@ func (out *auditResult) conclude() {
 	for range out.Source.Differs {
 		dates = append(dates, "source")
 	}
+	for _, d := range out.Source.Dates {
+		if d.Differs {
+			dates = append(dates, d.Date)
+		}
+	}
 	out.Differences = len(dates)
 	if len(dates) > 0 {
 		out.First = slices.Min(dates) // digits stand before "all" and "source"
-	}
-}
-
-func printAudit(w io.Writer, out auditResult) {
-	s := out.Source
-	state := "ok"
-	if len(s.Differs) > 0 {
-		state = "differs"
-	}
-	fmt.Fprintf(w, "source: %s: %s records = %s rows + %s dead letters; the table has %s rows\n", state, formatCount(s.Records), formatCount(s.Rows), formatCount(s.DeadLetters), formatCount(s.TableRows))
-	for _, text := range s.Differs {
-		fmt.Fprintf(w, "  differs: %s\n", text)
-	}
-	for _, text := range s.Unchecked {
-		fmt.Fprintf(w, "  not compared: %s\n", text)
-	}
-	g := newGrid("  partition", "next", "records", "rows", "dead letters").numbers(1, 2, 3, 4)
-	for _, p := range s.Partitions[:min(len(s.Partitions), partitionsShown)] {
-		g.add("  "+p.Partition, formatCount(p.Next), formatCount(p.Records), formatCount(p.Rows), formatCount(p.DeadLetters))
-	}
-	g.print(w)
-	if more := len(s.Partitions) - partitionsShown; more > 0 {
-		fmt.Fprintf(w, "  and %d more (--output json has them all)\n", more)
-	}
-	for _, t := range out.Targets {
-		printAuditTarget(w, t)
-	}
-	if len(out.Rules.Differences) > 0 || out.Rules.Recounted > 0 {
-		fmt.Fprintf(w, "\nrules: counted again on closed dates: %d, %d differ\n", out.Rules.Recounted, len(out.Rules.Differences))
-	}
-	for _, d := range out.Rules.Differences {
-		fmt.Fprintf(w, "  differs: %s %s: %s\n", d.Rule, d.Date, d.Reason)
-	}
-	if out.Differences == 0 {
-		fmt.Fprintf(w, "\n%s: all agrees (%.1f s)\n", out.Job, out.Seconds)
-	} else {
-		fmt.Fprintf(w, "\n%s: %s; the first: %s\n", out.Job, formatCounted(int64(out.Differences), "difference"), out.First)
-	}
-}
-
-// printAuditTarget prints the dates that are not the same, and how many are.
-func printAuditTarget(w io.Writer, t auditTarget) {
-	counts := map[load.Verdict]int{}
-	var rows int64
-	g := newGrid("  partition", "", "table rows", "warehouse rows", "").numbers(2, 3)
-	for _, c := range t.Partitions {
-		counts[c.Verdict]++
-		if c.Verdict == load.Same {
-			rows += c.TableRows
-			continue
-		}
-		g.add("  "+c.Partition, string(c.Verdict), formatCount(c.TableRows), formatCount(c.TargetRows), c.Why)
-	}
-	parts := []string{fmt.Sprintf("%d ok with %s", counts[load.Same], formatCounted(rows, "row"))}
-	for _, v := range []load.Verdict{load.Differs, load.Behind, load.Dropped} {
-		if counts[v] > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", counts[v], v))
-		}
-	}
-	fmt.Fprintf(w, "\n%s: %s\n", t.Target, strings.Join(parts, ", "))
-	if counts[load.Same] < len(t.Partitions) {
-		g.print(w)
-	}
-	if len(t.Uncompared) > 0 {
-		fmt.Fprintf(w, "  compared by NULL and length only: %s\n", strings.Join(t.Uncompared, ", "))
 	}
 }

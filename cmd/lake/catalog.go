@@ -12,6 +12,7 @@ import (
 
 	"lake/jobs"
 	"lake/kerberos"
+	"lake/load/hive"
 	"lake/storage"
 	"lake/table"
 )
@@ -26,6 +27,7 @@ type hiveCatalog struct {
 	URI       jobs.Text `yaml:"uri"`
 	Auth      jobs.Text `yaml:"auth"`      // none (default), kerberos
 	Principal jobs.Text `yaml:"principal"` // the metastore's, with kerberos: hive/_HOST@REALM
+	TLS       *hive.TLS `yaml:"tls"`       // {}: the system's certificate authorities
 }
 
 // catalogConfig is where the job's catalog lies.
@@ -52,12 +54,26 @@ func (r *resolved) catalogConfig() (table.CatalogConfig, error) {
 			return c, err
 		}
 		c.Hive = options.URI.Value
+		if options.TLS != nil {
+			var err error
+			if c.HiveTLS, err = r.within(options.TLS).Config(); err != nil {
+				return c, withCode(exitConfig, fmt.Errorf("catalog.hive.%w", err))
+			}
+		}
 		if options.Auth.Value == "kerberos" {
 			c.HiveKerberos = &table.HiveKerberos{Principal: options.Principal.Value,
 				Login: func() (*client.Client, error) { return kerberos.Login(r.stores.hdfs.Config, os.Getenv) }}
 		}
 	}
 	return c, nil
+}
+
+// within is how a server's certificate is checked, with the path as the job file means it.
+func (r *resolved) within(t *hive.TLS) *hive.TLS {
+	if t == nil || t.CA == "" {
+		return t
+	}
+	return &hive.TLS{CA: r.Resolve(t.CA), Insecure: t.Insecure}
 }
 
 // resolveCatalog checks catalog:.

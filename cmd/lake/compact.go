@@ -46,6 +46,11 @@ disturbed. (Beside lake ingest --follow, which compacts by itself, a date that s
 rows has only files of about the same size merged, five or more.) On the rows that it reads anyway it counts the rules of closed dates
 again and reports where the stream's answer differs (exit 1).
 
+With table.sort_by the files that it writes are sorted by these columns (nulls first), as the
+table's Iceberg sort order says, so that readers skip files and pages by a value of theirs.
+Files that are not sorted yet are rewritten, large ones, too; lake ingest --follow sorts what it
+merges. What does not fit into memory is sorted in temporary files (TMPDIR).
+
 --expire first drops the dates that are older than table.retain, whole and as one
 change of the metadata; a date's age is counted to the newest date in the table or
 to the clock, whichever is earlier. Then it drops snapshots older than
@@ -126,13 +131,25 @@ func (a *app) compact(ctx context.Context, r *resolved, o compactOptions, show f
 	if o.bySize {
 		run.MemoryBytes = min(run.MemoryBytes, besideBytes)
 	}
+	if len(r.sortBy) > 0 {
+		run.Order.Columns = r.sortBy
+		if o.dryRun {
+			if id, ok := t.SortOrder(r.sortBy); ok {
+				run.Order.ID = id
+			} else {
+				run.Order.ID = -1 // no file has it
+			}
+		} else if run.Order.ID, err = t.SetSortOrder(ctx, r.sortBy); err != nil {
+			return out, err
+		}
+	}
 	recount := !o.dryRun && !o.noRules && len(r.rules) > 0
 	if recount || o.bySize {
 		if run.Closed, err = r.closed(ctx, t.Table); err != nil {
 			return out, err
 		}
 	}
-	plan, retention, err := r.plan(ctx, t.Table, filter, o, run.Closed)
+	plan, retention, err := r.plan(ctx, t.Table, filter, o, run)
 	if err != nil {
 		return out, err
 	}
@@ -141,7 +158,7 @@ func (a *app) compact(ctx context.Context, r *resolved, o compactOptions, show f
 			return out, err
 		}
 		// The table that the streams' state is of may be a newer one.
-		if plan, retention, err = r.plan(ctx, t.Table, filter, o, run.Closed); err != nil {
+		if plan, retention, err = r.plan(ctx, t.Table, filter, o, run); err != nil {
 			return out, err
 		}
 	}
@@ -173,7 +190,7 @@ func (a *app) compact(ctx context.Context, r *resolved, o compactOptions, show f
 
 // plan is what of the table's newest snapshot is worth a rewrite, and what is
 // dropped before: that is not rewritten first.
-func (r *resolved) plan(ctx context.Context, t *table.Table, filter table.FileFilter, o compactOptions, closed int32) (compact.Plan, compact.Retention, error) {
+func (r *resolved) plan(ctx context.Context, t *table.Table, filter table.FileFilter, o compactOptions, run compact.Options) (compact.Plan, compact.Retention, error) {
 	current, _ := t.Current()
 	retention, err := r.retention(ctx, t, o, current.ID)
 	if err != nil {
@@ -189,7 +206,7 @@ func (r *resolved) plan(ctx context.Context, t *table.Table, filter table.FileFi
 		return ok && date < retention.Before
 	})
 	return compact.Make(current.ID, files, compact.Policy{TargetBytes: r.targetBytes(), MinFiles: int(r.Compact.MinFiles),
-		BySize: o.bySize, Closed: closed}), retention, nil
+		BySize: o.bySize, Closed: run.Closed, SortOrder: run.Order.ID}), retention, nil
 }
 
 // closed is the date of the job's watermark: earlier ones get late rows at most.

@@ -27,6 +27,7 @@ const (
 	exitPerson     = 7  // failed, needs a person
 	exitHeld       = 75 // another run holds the job
 	exitConfig     = 78 // the job file, or what it says against what is there
+	exitEmpty      = 99 // with --skip-if-empty: there was nothing to do; Airflow shows the task as skipped
 )
 
 // coded is an error with its exit code.
@@ -51,6 +52,9 @@ func usageError(format string, args ...any) error {
 
 // errDifference ends a command whose output already says what differs.
 var errDifference = &coded{code: exitDifference, err: errSaid}
+
+// errEmpty ends a command that was told to say by its code that it had nothing to do.
+var errEmpty = &coded{code: exitEmpty, err: errSaid}
 
 // errSaid stands for what has been printed already.
 var errSaid = errors.New("")

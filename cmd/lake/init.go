@@ -148,19 +148,20 @@ func jobText(o initOptions, in schemas.Inferred) []byte {
 	line("# other machines reach. Credentials, and what storage: leaves out, are as the environment has them.")
 	line("# storage: {s3: {endpoint: \"https://minio.example.com:9000\", region: us-east-1}}   # or gs:, hdfs:")
 	line("# catalog: {postgres: \"${LAKE_CATALOG}\"}   # or {hive: {uri: \"thrift://metastore:9083\"}}")
+	key := "some_column"
+	if len(in.Columns) > 0 {
+		key = in.Columns[0].Field.Name
+	}
 	line("table:")
 	line("  name: %s.events", strings.ReplaceAll(o.name, "-", "_"))
 	line("  # location: s3://bucket/events     # or gs://…, hdfs://…")
 	if len(in.Times) > 0 {
 		line("  partition_by: [dt]                 # dt: the event's date in time.zone, made by lake")
 	}
+	line("  # sort_by: [%s]   # compaction sorts by it: queries for few values read less", key)
 	line("dead_letter: {max_ratio: 1%%}         # above it a run stops with exit code 7 and commits nothing more")
 	line("# rules:                             # queries in GoogleSQL; lake rules run answers them over the table")
 	line("#   busy:")
-	key := "some_column"
-	if len(in.Columns) > 0 {
-		key = in.Columns[0].Field.Name
-	}
 	line("#     sql: SELECT %s, COUNT(*) AS n FROM events GROUP BY %s HAVING n >= 10", key, key)
 	line("#     emit: on_cross                 # or on_change, on_close")
 	line("#     to: [{files: {path: out/busy}}]")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,6 +22,7 @@ type loadOptions struct {
 	dates  dateRange
 	dryRun bool
 	force  bool
+	skip   bool
 }
 
 func newLoad(a *app) *cobra.Command {
@@ -40,7 +42,7 @@ the range again. A date that has lost all of its rows in the table loses them in
 warehouse, too, unless table.retain dropped it.
 
 Exit codes: 0 done, 5 worth a retry (also: stopped before the last date), 7 needs a
-person, 75 another run loads.`,
+person, 75 another run loads; with --skip-if-empty 99 where all was there already.`,
 		Example: `  lake load jobs/nobroker.yaml
   lake load jobs/nobroker.yaml --dry-run
   lake load jobs/nobroker.yaml --from 2021-11-30 --to 2021-12-01`,
@@ -50,6 +52,7 @@ person, 75 another run loads.`,
 	o.dates.flags(cmd.Flags())
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "list what would be loaded, change nothing")
 	cmd.Flags().BoolVar(&o.force, "force", false, "load all dates of the range again, whatever the warehouse has")
+	cmd.Flags().BoolVar(&o.skip, "skip-if-empty", false, "end with exit code 99 where there was nothing to load; Airflow takes it as skipped")
 	return cmd
 }
 
@@ -70,7 +73,15 @@ func (a *app) runLoad(ctx context.Context, path string, o loadOptions) error {
 	if err != nil && len(result.Targets) == 0 {
 		return err
 	}
+	if err == nil && o.skip && result.idle() {
+		err = errEmpty
+	}
 	return errors.Join(a.report(result, func(w io.Writer) { printLoad(w, result) }), err) // what was done, and why not all
+}
+
+// idle reports whether all targets had all that there is.
+func (r loadResult) idle() bool {
+	return !slices.ContainsFunc(r.Targets, func(t load.Result) bool { return t.Loaded+t.Found+t.Changed+t.Left > 0 })
 }
 
 func printLoad(w io.Writer, result loadResult) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -152,7 +153,7 @@ func TestLoadWithoutDeletedRows(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "in", "b.jsonl"), []byte(two), 0o644))
 	lakeOutput(t, dir, "ingest", "job.yaml")
 	require.Contains(t, lakeOutput(t, dir, "load", "job.yaml"), "loaded 27 rows in 25 partitions")
-	deleteRow(t, filepath.Join(dir, "warehouse"), 107) // the file has another row, too
+	deleteRow(t, filepath.Join(dir, "warehouse"), 107, icebergtable.WriteModeMergeOnRead) // the file has another row, too
 	require.Contains(t, lakeOutput(t, dir, "load", "job.yaml"), "loaded 2 rows in 1 partition, 24 there already")
 	require.Equal(t, []string{"7", "108"}, ask(t, dir, "SELECT n FROM events WHERE dt = DATE '2021-11-08' ORDER BY n"))
 	require.Contains(t, lakeOutput(t, dir, "load", "job.yaml"), "loaded 0 rows in 0 partitions, 25 there already")
@@ -161,8 +162,36 @@ func TestLoadWithoutDeletedRows(t *testing.T) {
 	require.Contains(t, out, "all agrees")
 }
 
-// deleteRow deletes a row as an engine that merges on read does.
-func deleteRow(t *testing.T, warehouse string, n int64) {
+// Somebody deletes rows of the table past lake and no file tells of it: the audit
+// knows how many the source's records became, and names the first date that lacks some.
+func TestAuditDates(t *testing.T) {
+	dir := newLoadJob(t)
+	audit := func() (out auditResult, code int) {
+		cmd := lakeCommand(dir, "audit", "job.yaml", "--output", "json")
+		text, _ := cmd.Output()
+		require.NoError(t, json.Unmarshal(text, &out), "%s", text)
+		return out, cmd.ProcessState.ExitCode()
+	}
+	out, code := audit()
+	require.Equal(t, exitDone, code)
+	require.Len(t, out.Source.Dates, loadDates)
+	require.Len(t, out.Source.Partitions[0].Dates, loadDates)
+	require.EqualValues(t, 1, out.Source.Partitions[0].Dates["2021-11-25"])
+	deleteRow(t, filepath.Join(dir, "warehouse"), 9, icebergtable.WriteModeCopyOnWrite)
+	deleteRow(t, filepath.Join(dir, "warehouse"), 7, icebergtable.WriteModeCopyOnWrite)
+	out, code = audit()
+	require.Equal(t, exitDifference, code)
+	require.Equal(t, "2021-11-08", out.First)
+	require.Equal(t, 2, out.Differences)
+	require.Equal(t, auditDate{Date: "2021-11-08", Rows: 1, TableRows: 0, Differs: true}, out.Source.Dates[7])
+	require.Empty(t, out.Source.Differs, "of the partition's records all became rows")
+	code, said := exitOf(t, dir, "audit", "job.yaml")
+	require.Equal(t, exitDifference, code)
+	require.Regexp(t, `2021-11-10 +1 +0`, said)
+}
+
+// deleteRow deletes a row as an engine does that merges on read, or copies on write.
+func deleteRow(t *testing.T, warehouse string, n int64, mode string) {
 	db, err := sql.Open("sqlite", filepath.Join(warehouse, "catalog.db")+"?_pragma=busy_timeout(10000)")
 	require.NoError(t, err)
 	defer func() { require.NoError(t, db.Close()) }()
@@ -173,7 +202,7 @@ func deleteRow(t *testing.T, warehouse string, n int64) {
 	ice, err := catalog.LoadTable(t.Context(), []string{"k", "events"})
 	require.NoError(t, err)
 	tx := ice.NewTransaction()
-	require.NoError(t, tx.SetProperties(iceberg.Properties{icebergtable.WriteDeleteModeKey: icebergtable.WriteModeMergeOnRead}))
+	require.NoError(t, tx.SetProperties(iceberg.Properties{icebergtable.WriteDeleteModeKey: mode}))
 	require.NoError(t, tx.Delete(t.Context(), iceberg.EqualTo(iceberg.Reference("n"), n), nil))
 	_, err = tx.Commit(t.Context())
 	require.NoError(t, err)

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"lake/load/duckdb"
+	"lake/services"
 )
 
 // store is a server of objects that keeps them as files: what is read there is
@@ -32,7 +33,11 @@ type store struct {
 // stores starts the servers, with a bucket for the test, and leads lake to them.
 func stores(t *testing.T) []store {
 	t.Helper()
-	gcs, s3 := servers.GCS(t), servers.S3(t)
+	return storesOn(t, servers.GCS(t), servers.S3(t))
+}
+
+func storesOn(t *testing.T, gcs *services.GCS, s3 *services.S3) []store {
+	t.Helper()
 	all := []store{
 		{name: "Google Cloud Storage", scheme: "gs", env: gcs.Env(), data: gcs.Data(),
 			pyiceberg: map[string]string{"py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO", "gcs.service.host": gcs.Endpoint(), "gcs.oauth2.token": "none", "gcs.oauth2.token-expires-at": "4102444800000"}},

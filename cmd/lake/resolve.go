@@ -27,6 +27,7 @@ type resolved struct {
 	time      *ingest.EventTime
 	zone      *time.Location // of time.zone, UTC where there is none
 	partition []table.Partition
+	sortBy    []string // names of columns
 	rules     []tally.Rule
 	source    sourcePlan
 	keys      *ingest.Keys // nil: one process at a time
@@ -119,6 +120,7 @@ func (a *app) resolve(job *jobs.Job, p *problems) *resolved {
 			}
 		}
 	}
+	r.resolveSort(p)
 	r.resolveRules(p)
 	r.stores = resolveStorage(job, p)
 	resolveCatalog(job, r.warehouse, p)
@@ -207,6 +209,21 @@ func (r *resolved) resolvePartition(p *problems) {
 			p.add(text.Pos, "partition by a column of a plain type", "partition_by %s: column %s is a %s", text.Value, part.Source, f.Type)
 		}
 		r.partition = append(r.partition, part)
+	}
+}
+
+// resolveSort checks sort_by, which may name the columns that lake makes.
+func (r *resolved) resolveSort(p *problems) {
+	for _, text := range r.Table.SortBy {
+		i := r.columns.Index(text.Value)
+		switch {
+		case i < 0:
+			p.add(text.Pos, nearest(text.Value, r.columns.Names()), "table.sort_by: unknown column %q", text.Value)
+		case r.columns.Fields[i].Type.Kind >= schemas.List:
+			p.add(text.Pos, "sort by columns of a plain type", "table.sort_by: column %s is a %s", text.Value, r.columns.Fields[i].Type)
+		default:
+			r.sortBy = append(r.sortBy, r.columns.Fields[i].Name)
+		}
 	}
 }
 

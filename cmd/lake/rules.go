@@ -310,15 +310,17 @@ func (a *app) answer(ctx context.Context, r *resolved, t *table.Table, chosen []
 		tallies = append(tallies, t)
 		columns = append(columns, rule.Plan.Columns()...)
 	}
-	if r.time != nil {
+	if len(chosen) == 1 { // others may want the rows that one leaves out
+		scan.Where = rangesOf(chosen[0].Plan.Filter)
+	}
+	var clock *schemas.ZoneClock
+	byDate := func(rule tally.Rule) bool { return rule.Scope == tally.Partition }
+	if r.time != nil && (slices.ContainsFunc(chosen, byDate) || len(columns) == 0) {
 		columns = append(columns, r.time.Name)
+		clock = schemas.NewZoneClock(r.time.Zone)
 	}
 	slices.Sort(columns)
 	scan.Columns = slices.Compact(columns)
-	var clock *schemas.ZoneClock
-	if r.time != nil {
-		clock = schemas.NewZoneClock(r.time.Zone)
-	}
 	for batch, err := range t.Scan(ctx, scan) {
 		if err != nil {
 			return nil, err
@@ -346,6 +348,18 @@ func (a *app) answer(ctx context.Context, r *resolved, t *table.Table, chosen []
 		answers = append(answers, final)
 	}
 	return answers, nil
+}
+
+// rangesOf are ranges of columns that a condition asks for, so that a scan passes
+// over files and pages that have none of them.
+func rangesOf(filter rules.Expr) (out []table.Range) {
+	limit := func(b rules.Bound) table.Limit {
+		return table.Limit{Set: b.Set, Int: b.Int, Text: []byte(b.Text)}
+	}
+	for _, r := range rules.Ranges(filter) {
+		out = append(out, table.Range{Column: r.Column, Low: limit(r.Low), High: limit(r.High)})
+	}
+	return out
 }
 
 func localDates(times *array.Timestamp, clock *schemas.ZoneClock) []int32 {

@@ -331,6 +331,7 @@ func (a *app) runScan(ctx context.Context, arg string, o scanOptions) (err error
 			return usageError("--where: %w", errs)
 		}
 		scan.Columns = nil // the condition may read any of them
+		scan.Where = rangesOf(filter)
 	}
 	shown := o.columns
 	if len(shown) == 0 {

@@ -247,9 +247,7 @@ func loadKinds() map[string]func(jobs.Adapter) (loadPlan, error) {
 			err := options.Decode(&cfg)
 			at := func(r *resolved) hive.Config {
 				out := cfg
-				if cfg.TLS != nil && cfg.TLS.CA != "" {
-					out.TLS = &hive.TLS{CA: r.Resolve(cfg.TLS.CA), Insecure: cfg.TLS.Insecure}
-				}
+				out.Kerberos, out.TLS = r.stores.hdfs.Config, r.within(cfg.TLS)
 				return out
 			}
 			// Not by the server's name: another one may lead to the same table.

@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Config is a bigquery: entry under load: in a job file.
@@ -53,15 +54,21 @@ func (c Config) ReadsItself(uri string) bool {
 var (
 	// Documented names: cloud.google.com/resource-manager/docs/creating-managing-projects,
 	// bigquery/docs/datasets#dataset-naming, /tables#table_naming, /schemas#column_names.
-	projectName = regexp.MustCompile(`^([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]$`)
-	datasetName = regexp.MustCompile(`^[A-Za-z0-9_]+$`)
-	tableName   = regexp.MustCompile(`^[\p{L}\p{M}\p{N}_\p{Pd} ]+$`)
-	columnName  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,299}$`)
-	bucketName  = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$`)
-	region      = regexp.MustCompile(`^[A-Za-z]+(-[A-Za-z]+[0-9]+)?$`)
-	labelKey    = regexp.MustCompile(`^[\p{Ll}\p{Lo}][\p{Ll}\p{Lo}\p{N}_-]{0,62}$`)
-	labelValue  = regexp.MustCompile(`^[\p{Ll}\p{Lo}\p{N}_-]{0,63}$`)
+	projectName = compiled(`^([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]$`)
+	datasetName = compiled(`^[A-Za-z0-9_]+$`)
+	tableName   = compiled(`^[\p{L}\p{M}\p{N}_\p{Pd} ]+$`)
+	columnName  = compiled(`^[A-Za-z_][A-Za-z0-9_]{0,299}$`)
+	bucketName  = compiled(`^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$`)
+	region      = compiled(`^[A-Za-z]+(-[A-Za-z]+[0-9]+)?$`)
+	labelKey    = compiled(`^[\p{Ll}\p{Lo}][\p{Ll}\p{Lo}\p{N}_-]{0,62}$`)
+	labelValue  = compiled(`^[\p{Ll}\p{Lo}\p{N}_-]{0,63}$`)
 )
+
+// compiled compiles a pattern at its first use: those of Unicode's letters take
+// milliseconds, and most runs ask for none.
+func compiled(pattern string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
+}
 
 // Check finds what is wrong without asking BigQuery; all errors are joined.
 func (c Config) Check() error {
@@ -70,17 +77,17 @@ func (c Config) Check() error {
 	switch project, dataset, table, err := c.name(); {
 	case err != nil:
 		errs = append(errs, err)
-	case !projectName.MatchString(project):
+	case !projectName().MatchString(project):
 		wrong("table: %q is not a project's id: 6 to 30 lower-case letters, digits and dashes", project)
-	case !datasetName.MatchString(dataset) || len(dataset) > 1024:
+	case !datasetName().MatchString(dataset) || len(dataset) > 1024:
 		wrong("table: %q is not a dataset's name: letters, digits and underscores", dataset)
-	case !tableName.MatchString(table) || len(table) > 1024:
+	case !tableName().MatchString(table) || len(table) > 1024:
 		wrong("table: %q is not a table's name: letters, digits, underscores, dashes and spaces", table)
 	}
-	if c.Project != "" && !projectName.MatchString(c.Project) {
+	if c.Project != "" && !projectName().MatchString(c.Project) {
 		wrong("project: %q is not a project's id: 6 to 30 lower-case letters, digits and dashes", c.Project)
 	}
-	if c.Location != "" && !region.MatchString(c.Location) {
+	if c.Location != "" && !region().MatchString(c.Location) {
 		wrong("location: %q is no location; hint: US, EU, asia-south1", c.Location)
 	}
 	if c.Format != "" && c.Format != Parquet && c.Format != JSON {
@@ -93,7 +100,7 @@ func (c Config) Check() error {
 		wrong("labels: BigQuery has room for 60 beside lake's own, these are %d", len(c.Labels))
 	}
 	for _, key := range slices.Sorted(maps.Keys(c.Labels)) {
-		if !labelKey.MatchString(key) || !labelValue.MatchString(c.Labels[key]) {
+		if !labelKey().MatchString(key) || !labelValue().MatchString(c.Labels[key]) {
 			wrong("labels: %s: %q: lower-case letters, digits, underscores and dashes, 63 at most; a key begins with a letter", key, c.Labels[key])
 		}
 		if strings.HasPrefix(key, "lake_") {
@@ -140,7 +147,7 @@ func checkStaging(uri string) error {
 		return fmt.Errorf("staging: %q: BigQuery reads Google Cloud Storage: write gs://bucket/folder", uri)
 	case strings.ToLower(bucket) != bucket:
 		return fmt.Errorf("staging: bucket %q: names of buckets are lower-case", bucket)
-	case !bucketName.MatchString(bucket):
+	case !bucketName().MatchString(bucket):
 		return fmt.Errorf("staging: %q is not a bucket's name: 3 to 63 lower-case letters, digits, dashes, underscores and dots", bucket)
 	case strings.ContainsAny(uri, "*?#"):
 		return fmt.Errorf("staging: %q: a folder's name has no *, ? or #", uri)

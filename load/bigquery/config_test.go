@@ -9,10 +9,12 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -141,6 +143,62 @@ func TestTargetIsAdapted(t *testing.T) {
 	defer other.Close()
 	_, err = other.Inspect(t.Context())
 	require.ErrorContains(t, err, "is in EU and not in US")
+}
+
+// Columns that are new come with the first load that has them, all or nothing of both;
+// the other loads change no schema. Where there is no job to bring them, the table is
+// changed.
+func TestColumnsComeWithTheirRows(t *testing.T) {
+	f := newFixture(t, bqtest.Options{})
+	w := f.prepared(t)
+	grown := load.Table{DateColumn: "dt", Schema: schemas.Schema{Fields: append(slices.Clone(sales.Schema.Fields), schemas.Field{Name: "zip", Type: schemas.Type{Kind: schemas.String}, Doc: "of the city"})}}
+	columns := func() (names []string) {
+		meta, err := w.target().Metadata(t.Context())
+		require.NoError(t, err)
+		for _, c := range meta.Schema {
+			names = append(names, c.Name+" "+c.Description)
+		}
+		return names
+	}
+	options := func() (all [][]string) {
+		for _, l := range f.Loads() {
+			all = append(all, l.Load.SchemaUpdateOptions)
+		}
+		return all
+	}
+	prepare := func() {
+		_, err := w.Prepare(t.Context(), grown)
+		require.NoError(t, err)
+	}
+	at := func(date, id string) load.Load {
+		one := f.file(t, id+".parquet", grown.Schema, fmt.Sprintf(`[{"n": 1, "city": "x", "dt": %q, "zip": "110001"}]`, date))
+		return load.Load{ID: strings.Repeat(id, 24), Partition: load.Partition{Name: date, Files: []load.File{one}, Rows: 1, Bytes: one.Bytes}}
+	}
+	before := columns()
+	prepare()
+	require.Equal(t, before, columns())
+	f.Fail(bqtest.Fault{Call: "job", Code: 400, Reason: "invalid", Message: "Error while reading data"})
+	_, err := w.Replace(t.Context(), at("2021-11-29", "a"))
+	require.ErrorIs(t, err, load.ErrRejected)
+	require.Equal(t, before, columns(), "with its rows or not at all")
+	_, err = w.Replace(t.Context(), at("2021-11-30", "b"))
+	require.NoError(t, err)
+	require.Equal(t, append(before, "zip of the city"), columns())
+	_, err = w.Replace(t.Context(), at("2021-12-01", "c"))
+	require.NoError(t, err)
+	add := []string{"ALLOW_FIELD_ADDITION"}
+	require.Equal(t, [][]string{add, add, nil}, options())
+	rows, err := f.Texts("SELECT zip, count(*) FROM shop.events GROUP BY 1")
+	require.NoError(t, err)
+	require.Equal(t, [][]string{{"110001", "2"}}, rows)
+	require.Zero(t, f.Calls("tables.patch"))
+
+	grown.Schema.Fields = append(grown.Schema.Fields, schemas.Field{Name: "state", Type: schemas.Type{Kind: schemas.String}})
+	prepare()
+	_, err = w.Replace(t.Context(), load.Load{ID: strings.Repeat("d", 24), Partition: load.Partition{Name: "2021-12-01"}})
+	require.NoError(t, err)
+	require.Contains(t, columns(), "state ")
+	require.Equal(t, 1, f.Calls("tables.patch"))
 }
 
 func TestNoDataset(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -95,6 +94,16 @@ func (w *Warehouse) checkRows(ctx context.Context, l load.Load) error {
 // empty takes away the rows of a partition that has none any more.
 func (w *Warehouse) empty(ctx context.Context, l load.Load) (load.Held, error) {
 	if id := partitionID(l.Name); id != "" {
+		if w.grown != nil { // there is no job that could add them
+			meta, err := w.metadata(ctx)
+			if err == nil && meta != nil {
+				_, err = w.change(ctx, meta, w.grown)
+			}
+			if err != nil {
+				return load.Held{}, fmt.Errorf("add columns: %w", meaning(err))
+			}
+			w.grown = nil
+		}
 		err := w.call(ctx, callTime, func(ctx context.Context) error {
 			return w.client.DatasetInProject(w.project, w.dataset).Table(w.table + "$" + id).Delete(ctx)
 		})
@@ -135,6 +144,9 @@ func (w *Warehouse) attempt(ctx context.Context, l load.Load) (load.Held, error)
 		}
 		failed := job.Status.ErrorResult
 		if failed == nil {
+			if own { // one of an earlier run may have had another schema
+				w.grown = nil
+			}
 			held, current, err := w.done(ctx, l, job, own)
 			if err != nil || current {
 				return held, err
@@ -163,7 +175,7 @@ func passesAsJob(e *bq.ErrorProto) bool {
 
 func jobID(load string, attempt int) string { return "lake_" + load + "_" + strconv.Itoa(attempt) }
 
-var ownID = regexp.MustCompile(`^lake_([0-9a-f]{24})_[0-9]+$`)
+var ownID = compiled(`^lake_([0-9a-f]{24})_[0-9]+$`)
 
 // job reads a job back, nil where there is none.
 func (w *Warehouse) job(ctx context.Context, id string) (*bq.Job, error) {
@@ -216,6 +228,9 @@ func (w *Warehouse) configuration(l load.Load) *bq.JobConfiguration {
 		WriteDisposition:  "WRITE_TRUNCATE",
 		CreateDisposition: "CREATE_NEVER", // one that was dropped is not made without its partitions
 		ParquetOptions:    &bq.ParquetOptions{EnableListInference: true, MapTargetType: "ARRAY_OF_STRUCT"},
+	}
+	if w.grown != nil { // allowed with WRITE_TRUNCATE where the destination is a partition
+		c.SchemaUpdateOptions = []string{"ALLOW_FIELD_ADDITION"}
 	}
 	if w.cfg.Format == JSON {
 		c.SourceFormat, c.ParquetOptions = "NEWLINE_DELIMITED_JSON", nil
@@ -307,7 +322,7 @@ func (w *Warehouse) ours(j *bq.JobListJobs) (id, partition string, own bool) {
 	if j.JobReference == nil || j.Status == nil || j.Statistics == nil || j.Configuration == nil || j.Configuration.Load == nil || j.Configuration.Load.DestinationTable == nil {
 		return "", "", false
 	}
-	m := ownID.FindStringSubmatch(j.JobReference.JobId)
+	m := ownID().FindStringSubmatch(j.JobReference.JobId)
 	to := j.Configuration.Load.DestinationTable
 	table, partition, _ := strings.Cut(to.TableId, "$")
 	if m == nil || to.ProjectId != w.project || to.DatasetId != w.dataset || table != w.table {

@@ -43,7 +43,7 @@ func fieldsOf(fields []schemas.Field, format, below string) (bigquery.Schema, er
 
 func fieldOf(f schemas.Field, format, below string) (*bigquery.FieldSchema, error) {
 	name := below + f.Name
-	if !columnName.MatchString(f.Name) {
+	if !columnName().MatchString(f.Name) {
 		return nil, fmt.Errorf("column %s: %w: BigQuery's names have letters, digits and underscores, 300 at most, and do not begin with a digit", name, load.ErrTargetSchema)
 	}
 	for _, prefix := range reserved {
@@ -121,7 +121,7 @@ func shortened(text string, most int) string {
 // its own, those that it lacks added as NULLABLE, what need not be REQUIRED any more
 // relaxed, and lake's descriptions. It fails where a column has another type, or
 // where the target requires one that lake has not.
-func merge(has, want bigquery.Schema, below string) (merged bigquery.Schema, changed bool, err error) {
+func merge(has, want bigquery.Schema, below string) (merged bigquery.Schema, did changes, err error) {
 	find := func(in bigquery.Schema, name string) *bigquery.FieldSchema {
 		for _, f := range in {
 			if strings.EqualFold(f.Name, name) {
@@ -135,25 +135,25 @@ func merge(has, want bigquery.Schema, below string) (merged bigquery.Schema, cha
 		w := find(want, f.Name)
 		switch {
 		case w == nil && f.Required:
-			return nil, false, fmt.Errorf("column %s of the target is REQUIRED and the table has none: %w; hint: drop it, or make it NULLABLE", below+f.Name, load.ErrTargetSchema)
+			return nil, did, fmt.Errorf("column %s of the target is REQUIRED and the table has none: %w; hint: drop it, or make it NULLABLE", below+f.Name, load.ErrTargetSchema)
 		case w == nil: // somebody's own: it is NULL in what lake loads
 			merged = append(merged, &one)
 			continue
 		case typeText(f) != typeText(w) && !wider(f, w):
-			return nil, false, fmt.Errorf("column %s of the target is %s, the table needs %s: %w; hint: another target table, or drop this one and load it anew", below+f.Name, typeText(f), typeText(w), load.ErrTargetSchema)
+			return nil, did, fmt.Errorf("column %s of the target is %s, the table needs %s: %w; hint: another target table, or drop this one and load it anew", below+f.Name, typeText(f), typeText(w), load.ErrTargetSchema)
 		}
 		if f.Required && !w.Required {
-			one.Required, changed = false, true
+			one.Required, did.alters = false, true
 		}
 		if w.Description != "" && w.Description != f.Description {
-			one.Description, changed = w.Description, true
+			one.Description, did.alters = w.Description, true
 		}
 		if f.Type == bigquery.RecordFieldType {
-			inner, changedInner, err := merge(f.Schema, w.Schema, below+f.Name+".")
+			inner, within, err := merge(f.Schema, w.Schema, below+f.Name+".")
 			if err != nil {
-				return nil, false, err
+				return nil, did, err
 			}
-			one.Schema, changed = inner, changed || changedInner
+			one.Schema, did.adds, did.alters = inner, did.adds || within.adds, did.alters || within.alters
 		}
 		merged = append(merged, &one)
 	}
@@ -161,11 +161,15 @@ func merge(has, want bigquery.Schema, below string) (merged bigquery.Schema, cha
 		if find(has, w.Name) == nil {
 			one := *w
 			one.Required = false // nothing else can be added to a table
-			merged, changed = append(merged, &one), true
+			merged, did.adds = append(merged, &one), true
 		}
 	}
-	return merged, changed, nil
+	return merged, did, nil
 }
+
+// changes are what a merged schema has that the target's has not: columns, or other
+// modes and descriptions of those that are there.
+type changes struct{ adds, alters bool }
 
 // typeText is a column's type without its members.
 func typeText(f *bigquery.FieldSchema) string {

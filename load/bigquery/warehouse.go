@@ -45,6 +45,7 @@ type Warehouse struct {
 	location                string          // of the dataset; "" until it is known
 	schema                  *bq.TableSchema // of the target, with which jobs load; nil until Prepare
 	dated                   bool            // the target is partitioned
+	grown                   bigquery.Schema // schema where it has columns that the target lacks: the next load job adds them
 }
 
 var _ load.Warehouse = (*Warehouse)(nil)
@@ -173,9 +174,11 @@ func (w *Warehouse) Inspect(ctx context.Context) (string, error) {
 	return incarnation(meta), nil
 }
 
-// Prepare implements load.Warehouse. Columns are added, and REQUIRED ones relaxed, by
-// a change of the table, before its rows: a load then never changes a schema, and
-// one that meets a target that somebody changed meanwhile fails instead.
+// Prepare implements load.Warehouse. Columns that a table of dates lacks are added by the
+// next load job, together with its rows (ALLOW_FIELD_ADDITION). Other changes, of
+// descriptions and of what is REQUIRED, are made here, and so are those of a table
+// without dates, whose loads take no such options. All jobs but one change no schema:
+// one that meets a target that somebody changed meanwhile fails.
 func (w *Warehouse) Prepare(ctx context.Context, t load.Table) (string, error) {
 	want, err := fieldsOf(t.Schema.Fields, w.cfg.Format, "")
 	if err != nil {
@@ -187,6 +190,7 @@ func (w *Warehouse) Prepare(ctx context.Context, t load.Table) (string, error) {
 		if err != nil {
 			return "", err
 		}
+		w.grown = nil
 		if meta == nil {
 			meta, err = w.create(ctx, t, want)
 		} else {
@@ -265,13 +269,21 @@ func (w *Warehouse) adapt(ctx context.Context, t load.Table, meta *bigquery.Tabl
 	case by != "" && t.DateColumn == "":
 		return nil, fmt.Errorf("it is partitioned by %s, and all of its rows are replaced together: %w; hint: another target table", by, load.ErrTargetSchema)
 	}
-	merged, changed, err := merge(meta.Schema, want, "")
-	if err != nil || !changed {
+	merged, did, err := merge(meta.Schema, want, "")
+	if err != nil || !did.adds && !did.alters {
 		return meta, err
 	}
-	var now *bigquery.TableMetadata
+	if t.DateColumn != "" && !did.alters {
+		w.grown, meta.Schema = merged, merged
+		return meta, nil
+	}
+	return w.change(ctx, meta, merged)
+}
+
+// change gives the target another schema; others have not changed it since meta was read.
+func (w *Warehouse) change(ctx context.Context, meta *bigquery.TableMetadata, schema bigquery.Schema) (now *bigquery.TableMetadata, err error) {
 	err = w.call(ctx, callTime, func(ctx context.Context) (err error) {
-		now, err = w.target().Update(ctx, bigquery.TableMetadataToUpdate{Schema: merged}, meta.ETag)
+		now, err = w.target().Update(ctx, bigquery.TableMetadataToUpdate{Schema: schema}, meta.ETag)
 		return err
 	})
 	if err != nil {

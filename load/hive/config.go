@@ -27,6 +27,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"lake/kerberos"
 )
 
 // Config is a hive: entry under load: in a job file.
@@ -43,9 +45,12 @@ type Config struct {
 	Analyze    bool   `yaml:"analyze"`   // have the server gather statistics of each partition that is loaded
 	// Grace is how long the files that a load replaced are kept for queries that run; 6 h.
 	Grace time.Duration `yaml:"grace"`
+	// Kerberos says where credentials are, for auth: kerberos: those that the job
+	// file has for HDFS, or the environment's.
+	Kerberos kerberos.Config `yaml:"-"`
 }
 
-// TLS is how the server's certificate is checked.
+// TLS is how the certificate of HiveServer2, or of a Hive Metastore, is checked.
 type TLS struct {
 	CA       string `yaml:"ca"`       // PEM file; default: the system's
 	Insecure bool   `yaml:"insecure"` // it is not checked
@@ -136,8 +141,8 @@ func (c Config) Check() error {
 	return errors.Join(errs...)
 }
 
-// config is Go's.
-func (t TLS) config() (*tls.Config, error) {
+// Config is Go's.
+func (t TLS) Config() (*tls.Config, error) {
 	conf := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: t.Insecure}
 	if t.CA == "" {
 		return conf, nil

@@ -132,11 +132,11 @@ func TestLoginErrors(t *testing.T) {
 		words  string
 	}{
 		"refused": {func(c net.Conn) {
-			_, _ = c.Write(append([]byte{saslError, 0, 0, 0, 13}, "Error validat"...))
+			_, _ = c.Write(append([]byte{4, 0, 0, 0, 13}, "Error validat"...))
 		}, load.ErrDenied, "Error validat"},
 		"hangs up":       {func(net.Conn) {}, load.ErrAway, "another auth: or TLS hangs up"},
 		"speaks HTTP":    {func(c net.Conn) { _, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")) }, load.ErrAway, "announces a message of"},
-		"huge":           {func(c net.Conn) { _, _ = c.Write([]byte{saslComplete, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff}) }, load.ErrAway, "more than"},
+		"huge":           {func(c net.Conn) { _, _ = c.Write([]byte{5, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff}) }, load.ErrAway, "more than"},
 		"nobody answers": {func(net.Conn) { <-silent.Done() }, load.ErrAway, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -8,14 +8,18 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/apache/thrift/lib/go/thrift"
 	"github.com/beltran/gohive/hiveserver"
+	"github.com/jcmturner/gokrb5/v8/client"
 
+	"lake/kerberos"
 	"lake/load"
+	"lake/sasl"
 	"lake/schemas"
 )
 
@@ -30,6 +34,8 @@ const (
 	// queryTime one that reads rows.
 	metadataTime = 5 * time.Minute
 	queryTime    = time.Hour
+	// maxFrame bounds a message of the server, in bytes.
+	maxFrame = 64 << 20
 	// maxRows bounds an answer: names of files, or sums by partition.
 	maxRows = 1_000_000
 )
@@ -50,7 +56,7 @@ type session struct {
 func connect(ctx context.Context, cfg Config) (_ *session, err error) {
 	conn, err := dial(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w: %w", cfg.HiveServer, load.ErrAway, err)
+		return nil, fmt.Errorf("connect to %s: %w", cfg.HiveServer, err)
 	}
 	s := &session{conn: conn}
 	defer func() {
@@ -58,14 +64,15 @@ func connect(ctx context.Context, cfg Config) (_ *session, err error) {
 			err = fmt.Errorf("open a session at %s: %w", cfg.HiveServer, errors.Join(err, conn.Close()))
 		}
 	}()
-	t := newTransport(conn)
-	if err := s.call(ctx, func(context.Context) error { return login(ctx, t, cfg) }); err != nil {
-		if errors.Is(err, errRefused) {
+	if err := s.call(ctx, func(context.Context) error { return s.login(cfg) }); err != nil {
+		if errors.Is(err, sasl.ErrRefused) {
 			return nil, fmt.Errorf("%w: %w; hint: auth:, user: and password: say how the server is told who asks", load.ErrDenied, err)
 		}
 		return nil, fmt.Errorf("%w; hint: a server with another auth: or TLS hangs up, too", err)
 	}
-	protocol := thrift.NewTBinaryProtocolConf(t, &thrift.TConfiguration{MaxMessageSize: maxFrame, MaxFrameSize: maxFrame})
+	// Gohive has a transport, too. It is not used, since it waits for ever where a
+	// server does not answer, and has Kerberos by cgo only.
+	protocol := thrift.NewTBinaryProtocolConf(thrift.NewStreamTransportRW(s.conn), &thrift.TConfiguration{MaxMessageSize: maxFrame, MaxFrameSize: maxFrame})
 	s.client = hiveserver.NewTCLIServiceClient(thrift.NewTStandardClient(protocol, protocol))
 	request := hiveserver.NewTOpenSessionReq()
 	request.ClientProtocol = hiveserver.TProtocolVersion_HIVE_CLI_SERVICE_PROTOCOL_V6 // answers in columns
@@ -101,33 +108,49 @@ func dial(ctx context.Context, cfg Config) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
 	dialer := &net.Dialer{KeepAlive: 15 * time.Second}
+	var conn net.Conn
+	var err error
 	if cfg.TLS == nil {
-		return dialer.DialContext(ctx, "tcp", cfg.HiveServer)
+		conn, err = dialer.DialContext(ctx, "tcp", cfg.HiveServer)
+	} else {
+		conf, wrong := cfg.TLS.Config()
+		if wrong != nil {
+			return nil, fmt.Errorf("%w: %w", load.ErrDenied, wrong)
+		}
+		conn, err = (&tls.Dialer{NetDialer: dialer, Config: conf}).DialContext(ctx, "tcp", cfg.HiveServer)
 	}
-	conf, err := cfg.TLS.config()
-	if err != nil {
-		return nil, err
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &certificate):
+		return nil, fmt.Errorf("%w: %w; hint: tls: {ca: file.pem} names the authority of its certificate, which has to be for the host of the server", load.ErrDenied, err)
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", load.ErrAway, err)
 	}
-	return (&tls.Dialer{NetDialer: dialer, Config: conf}).DialContext(ctx, "tcp", cfg.HiveServer)
+	return conn, nil
 }
 
-func login(ctx context.Context, t *transport, cfg Config) error {
+// login says who asks, as the job file has it.
+func (s *session) login(cfg Config) error {
+	var m sasl.Mechanism
 	switch cfg.auth() {
 	case authNoSasl:
 		return nil
 	case authKerberos:
-		m, err := newGSSAPI(ctx, cfg)
-		if err != nil {
-			return err
-		}
-		return t.login(m)
+		m = sasl.GSSAPI{Principal: cfg.Principal, Address: cfg.HiveServer, Login: func() (*client.Client, error) {
+			return kerberos.Login(cfg.Kerberos, os.Getenv)
+		}}
 	default:
 		password := cfg.Password
 		if password == "" {
 			password = "x" // an empty one is none to Java's SASL
 		}
-		return t.login(plain{cfg.user(), password})
+		m = sasl.Plain{User: cfg.user(), Password: password}
 	}
+	conn, err := sasl.Negotiate(s.conn, m, maxFrame)
+	if err == nil {
+		s.conn = conn
+	}
+	return err
 }
 
 // call makes one call within its time limit. A context that ends leaves it some
@@ -150,7 +173,7 @@ func (s *session) call(ctx context.Context, do func(context.Context) error) erro
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, errRefused) || errors.Is(err, load.ErrDenied) {
+	if errors.Is(err, sasl.ErrRefused) {
 		return err
 	}
 	var answer thrift.TApplicationException

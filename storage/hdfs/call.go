@@ -89,6 +89,25 @@ func (s *session) rename(from, to string) error {
 	return err
 }
 
+// remove removes a file; one that is not there is none. The library's own asks
+// whether it is there first.
+func (s *session) remove(name string) error {
+	_, err := s.call("delete", "DeleteRequestProto", "DeleteResponseProto", func(m message) {
+		m.set("src", protoreflect.ValueOfString(name)).set("recursive", protoreflect.ValueOfBool(false))
+	})
+	return err
+}
+
+// idOf is id for a file that is written: the answer to its creation had it, and
+// the library keeps that in a field that is not exported.
+func idOf(out *hdfs.FileWriter) (uint64, error) {
+	field := reflect.ValueOf(out).Elem().FieldByName("fileId")
+	if field.Kind() != reflect.Pointer || field.IsNil() || field.Elem().Kind() != reflect.Uint64 {
+		return 0, errors.New("the namenode, or this version of its client, does not say which file it makes")
+	}
+	return field.Elem().Uint(), nil
+}
+
 // id is the number that a namenode gave to a file, and to no other one.
 func id(info fs.FileInfo) (uint64, error) {
 	status, ok := info.Sys().(*hdfs.FileStatus)
@@ -111,11 +130,11 @@ func (e entry) IsDir() bool        { return e.folder }
 func (e entry) Size() int64        { return e.bytes }
 func (e entry) ModTime() time.Time { return e.modified }
 
-// page are the entries of a folder whose names come after one; none where there
-// are no more, or no folder.
-func (c *cluster) page(ctx context.Context, folder, after string) (out []entry, err error) {
+// page are the entries of a folder whose names come after one, and whether there
+// are more of them; none where there is no folder.
+func (c *cluster) page(ctx context.Context, folder, after string) (out []entry, more bool, err error) {
 	err = c.run(ctx, func(s *session) error {
-		out = nil
+		out, more = nil, false
 		resp, err := s.call("getListing", "GetListingRequestProto", "GetListingResponseProto", func(m message) {
 			m.set("src", protoreflect.ValueOfString(folder)).set("startAfter", protoreflect.ValueOfBytes([]byte(after))).set("needLocation", protoreflect.ValueOfBool(false))
 		})
@@ -125,7 +144,9 @@ func (c *cluster) page(ctx context.Context, folder, after string) (out []entry, 
 		if !resp.Has(resp.field("dirList")) {
 			return nil
 		}
-		list := message{resp.get("dirList").Message()}.get("partialListing").List()
+		listing := message{resp.get("dirList").Message()}
+		more = listing.get("remainingEntries").Uint() > 0
+		list := listing.get("partialListing").List()
 		for i := range list.Len() {
 			status, ok := list.Get(i).Message().Interface().(*hdfs.FileStatus)
 			if !ok {
@@ -144,7 +165,7 @@ func (c *cluster) page(ctx context.Context, folder, after string) (out []entry, 
 		return nil
 	})
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
+		return nil, false, nil
 	}
-	return out, err
+	return out, more, err
 }

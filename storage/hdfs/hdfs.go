@@ -221,7 +221,7 @@ func (f *FS) Remove(ctx context.Context, uris ...string) error {
 
 // remove removes a file; one that is not there is none.
 func (c *cluster) remove(ctx context.Context, name string) error {
-	err := c.run(ctx, func(s *session) error { return s.Remove(name) })
+	err := c.run(ctx, func(s *session) error { return s.remove(name) })
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -241,7 +241,7 @@ func (f *FS) list(ctx context.Context, p place, uri, folder string, each func(st
 	var folders []string
 	last := ""
 	for {
-		page, err := p.page(ctx, folder, last)
+		page, more, err := p.page(ctx, folder, last)
 		if err != nil {
 			return wrap("list", uri, err)
 		}
@@ -254,7 +254,7 @@ func (f *FS) list(ctx context.Context, p place, uri, folder string, each func(st
 				return err
 			}
 		}
-		if len(page) == 0 {
+		if !more || len(page) == 0 {
 			break
 		}
 	}

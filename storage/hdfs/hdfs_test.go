@@ -73,11 +73,17 @@ func TestCalls(t *testing.T) {
 	require.Equal(t, "b", string(data), "the library's own rename would have replaced it")
 	require.NoError(t, s.rename(p.path+"/a", p.path+"/c"))
 	require.ErrorIs(t, remote(s.rename(p.path+"/a", p.path+"/d")), fs.ErrNotExist)
-	page, err := p.page(t.Context(), p.path, "b")
+	page, more, err := p.page(t.Context(), p.path, "b")
 	require.NoError(t, err)
+	require.False(t, more)
 	require.Len(t, page, 1)
 	require.Equal(t, "c", page[0].Name())
 	require.Equal(t, int64(1), page[0].Size())
+	require.NoError(t, s.remove(p.path+"/c"))
+	require.NoError(t, s.remove(p.path+"/c"), "it is gone already")
+	_, err = p.stat(t.Context(), p.path+"/c")
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.Error(t, remote(s.remove(p.path)), "a folder that is not empty stays")
 }
 
 // The answer of a rename that took place is lost: the file is one's own, and the
@@ -100,6 +106,7 @@ func TestOwnSuccess(t *testing.T) {
 	require.NoError(t, err)
 	mine, err := id(info)
 	require.NoError(t, err)
+	require.Equal(t, mine, w.id, "what the creation answered")
 	require.NoError(t, w.at.run(t.Context(), func(s *session) error { return s.rename(w.temp, w.at.path) }))
 	require.NoError(t, w.name(mine), "it is there already")
 

@@ -35,9 +35,9 @@ type writer struct {
 
 	s     *session         // that the lease is of
 	out   *hdfs.FileWriter // nil once it is closed
-	bytes int64
-	err   error // the first one: what follows fails with it
-	done  bool  // Close or Abort was called
+	id    uint64           // of the file, see id
+	err   error            // the first one: what follows fails with it
+	done  bool             // Close or Abort was called
 	named bool
 }
 
@@ -55,16 +55,10 @@ func (f *FS) Create(ctx context.Context, uri string) (storage.Writer, error) {
 }
 
 // begin makes the temporary file, each time of another name: whether a create
-// that failed has made one is not known.
+// that failed has made one is not known. Whether the file's own name is taken is not
+// asked: names are new, and what decides is the rename.
 func (w *writer) begin() error {
 	folder := path.Dir(w.at.path)
-	_, err := w.at.stat(w.ctx, w.at.path)
-	switch {
-	case err == nil: // spares the writing; what decides is the rename
-		return fs.ErrExist
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
-	}
 	return w.at.run(w.ctx, func(s *session) error {
 		defaults, err := s.ServerDefaults()
 		if err != nil {
@@ -87,6 +81,10 @@ func (w *writer) begin() error {
 		}
 		if err != nil {
 			return err
+		}
+		// The namenode said it when it made the file: no need to ask for it at the end.
+		if w.id, err = idOf(out); err != nil {
+			return errors.Join(err, out.Close())
 		}
 		w.s, w.out = s.hold(), out
 		return nil
@@ -113,7 +111,6 @@ func (w *writer) Write(b []byte) (int, error) {
 		return 0, w.err
 	}
 	n, err := w.out.Write(b)
-	w.bytes += int64(n)
 	if err != nil {
 		w.err = wrap("write", w.at.uri, datanode(err))
 	}
@@ -140,6 +137,9 @@ func (w *writer) Close() error {
 	if err == nil {
 		err = wrap("close", w.at.uri, w.finish())
 	}
+	if errors.Is(err, fs.ErrExist) { // not every caller aborts what another one made
+		err = errors.Join(err, w.Abort())
+	}
 	w.err = err
 	return err
 }
@@ -151,21 +151,10 @@ func (w *writer) finish() error {
 	if err := w.complete(); err != nil {
 		return err
 	}
-	info, err := w.at.stat(w.ctx, w.temp)
-	if err != nil {
-		return err
-	}
-	if info.Size() != w.bytes {
-		return fmt.Errorf("the namenode has %d bytes of it, and %d were written", info.Size(), w.bytes)
-	}
-	mine, err := id(info)
-	if err != nil {
-		return err
-	}
 	if err := context.Cause(w.ctx); err != nil {
 		return err
 	}
-	return w.name(mine)
+	return w.name(w.id)
 }
 
 // complete ends the writing: all bytes are on the datanodes, and the namenode

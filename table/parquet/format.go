@@ -100,6 +100,8 @@ type scratch struct {
 	packed  []byte   // the page compressed
 	zstd    *zstdEncoder
 	numbers numbers
+	pages   Pages        // of a source that is merged
+	levels  []uint8      // the same
 	header  bytes.Buffer // of a page
 	out     *bufio.Writer
 }

@@ -93,7 +93,7 @@ func (v *ints[T]) encode(s *scratch, dst []byte, at position) ([]byte, format.En
 		return append(dst, asBytes(page)...), format.Plain, b, nil
 	}
 	before := len(v.dict.values)
-	s.indices = v.dict.look(s.indices[:0], page, low == high)
+	s.indices = v.dict.look(s.indices[:0], page, low, high)
 	added := len(v.dict.values) - before
 	var err error
 	if s.other, err = (&rle.DictionaryEncoding{}).EncodeInt32(s.other, s.indices); err != nil {
@@ -113,7 +113,7 @@ func (v *ints[T]) encode(s *scratch, dst []byte, at position) ([]byte, format.En
 		}
 	}
 	if v.stopped {
-		v.dict.table = nil
+		v.dict.table, v.dict.direct = nil, nil
 	}
 	return append(dst, s.other...), format.RLEDictionary, b, nil
 }
@@ -198,94 +198,3 @@ func asBytes[T integer | float32 | float64](values []T) []byte {
 	}
 	return unsafe.Slice((*byte)(unsafe.Pointer(&values[0])), len(values)*int(unsafe.Sizeof(values[0])))
 }
-
-// intDictionary numbers the distinct values of a chunk in the order they came.
-type intDictionary[T integer] struct {
-	values []T
-	table  []uint32 // open addressing: number + 1, 0 where free
-	shift  uint
-}
-
-func (d *intDictionary[T]) bytes() int { return len(d.values) * int(unsafe.Sizeof(T(0))) }
-
-func (d *intDictionary[T]) heldBytes() int {
-	return cap(d.values)*int(unsafe.Sizeof(T(0))) + cap(d.table)*4
-}
-
-// batch is how many values are looked for together: their slots are read one
-// after the other without waiting for what is in them.
-const batch = 64
-
-// look appends each value's number to dst; same says that they are all equal.
-func (d *intDictionary[T]) look(dst []int32, page []T, same bool) []int32 {
-	if d.table == nil {
-		d.rehash(64)
-	}
-	dst = grow(dst, len(page))
-	out := dst[len(dst)-len(page):]
-	if same {
-		n := d.number(page[0])
-		for i := range out {
-			out[i] = n
-		}
-		return dst
-	}
-	var found [batch]uint32
-	for len(page) > 0 {
-		some := page[:min(batch, len(page))]
-		table, shift := d.table, d.shift&63
-		for i, x := range some {
-			found[i] = table[slot(x, shift)&uint64(len(table)-1)]
-		}
-		// What was found is checked, so that it does no harm where an earlier
-		// value of the batch has changed the table.
-		for i, x := range some {
-			n := int(found[i]) - 1
-			if uint(n) >= uint(len(d.values)) || d.values[n] != x {
-				n = int(d.number(x))
-			}
-			out[i] = int32(n)
-		}
-		page, out = page[len(some):], out[len(some):]
-	}
-	return dst
-}
-
-func slot[T integer](x T, shift uint) uint64 { return (uint64(x) * 0x9e3779b97f4a7c15) >> shift }
-
-func (d *intDictionary[T]) number(x T) int32 {
-	mask := uint64(len(d.table) - 1)
-	at := slot(x, d.shift)
-	for {
-		n := d.table[at&mask]
-		if n == 0 {
-			break
-		}
-		if d.values[n-1] == x {
-			return int32(n - 1)
-		}
-		at++
-	}
-	d.values = append(d.values, x)
-	d.table[at&mask] = uint32(len(d.values))
-	if 2*len(d.values) > len(d.table) {
-		d.rehash(4 * len(d.table))
-	}
-	return int32(len(d.values) - 1)
-}
-
-func (d *intDictionary[T]) rehash(size int) {
-	d.table = make([]uint32, size)
-	d.shift = uint(64 - bits.TrailingZeros(uint(size)))
-	mask := uint64(size - 1)
-	for i, x := range d.values {
-		at := slot(x, d.shift)
-		for d.table[at&mask] != 0 {
-			at++
-		}
-		d.table[at&mask] = uint32(i + 1)
-	}
-}
-
-// takeBack forgets the entries from number n on; no value is looked for again.
-func (d *intDictionary[T]) takeBack(n int) { d.values, d.table = d.values[:n:n], nil }

@@ -22,6 +22,11 @@ func (w *Writer) share(s *scratch, leaves []*leaf, do func(*leaf, *scratch) erro
 	for _, l := range leaves {
 		size += l.pageBytes()
 	}
+	return w.spread(s, leaves, int64(size), do)
+}
+
+// spread is share where the work is size bytes.
+func (w *Writer) spread(s *scratch, leaves []*leaf, size int64, do func(*leaf, *scratch) error) error {
 	if w.format.parallel < 2 || len(leaves) < 2 || size < worthSharing {
 		for _, l := range leaves {
 			if err := do(l, s); err != nil {

@@ -34,9 +34,10 @@ type column struct {
 	mem      memory.Allocator
 	parent   *column // nil for a column of the schema
 
-	layout           schemas.Layout // of dates and times
-	width            int            // of every text of layout, where it can be read without a look for its end
-	unit             int64          // µs in 1 of the number that layout is; 0 where it is text
+	layout           schemas.Layout     // of dates and times
+	width            int                // of every text of layout, where it can be read without a look for its end
+	dateTimes        *schemas.DateTimes // layout's, where it is that of most logs; nil otherwise
+	unit             int64              // µs in 1 of the number that layout is; 0 where it is text
 	clock            *schemas.ZoneClock
 	precision, scale int
 

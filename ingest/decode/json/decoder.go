@@ -289,7 +289,7 @@ func (b builder) layout(c *column, format, zone string) (err error) {
 	}
 	c.unit = c.layout.Unit()
 	if plainText(format) {
-		c.width = c.layout.Width()
+		c.width, c.dateTimes = c.layout.Width(), c.layout.DateTimes()
 	}
 	if c.kind != schemas.Timestamp {
 		return nil

@@ -296,7 +296,12 @@ func (d *Decoder) temporal(c *column, s []byte, i int) int {
 	}
 	if end := i + 1 + c.width; c.width > 0 && end < len(s) && s[end] == '"' {
 		// What the layout takes has no quote in it and no escape.
-		if r, err := c.layout.Read(s[i+1 : end]); err == nil {
+		if c.dateTimes != nil {
+			if local, ok := c.dateTimes.Read(s[i+1 : end]); ok {
+				c.setTime(schemas.Reading{Local: local})
+				return end + 1
+			}
+		} else if r, err := c.layout.Read(s[i+1 : end]); err == nil {
 			c.setTime(r)
 			return end + 1
 		}

@@ -236,6 +236,21 @@ func TestColumnsByName(t *testing.T) {
 	c.has([][]string{{"1", "NULL"}, {"3", "true"}}, "SELECT a, c FROM d.t WHERE a IN (1, 3) ORDER BY a")
 	_, err := c.insert("update", "t", []string{more}, truncate, func(l *bq.JobConfigurationLoad) { l.SchemaUpdateOptions = []string{"ALLOW_FIELD_ADDITION"} })
 	c.refused(400, "invalid", err)
+	c.loads("t", []string{more}, func(l *bq.JobConfigurationLoad) {
+		l.WriteDisposition, l.SchemaUpdateOptions = "WRITE_TRUNCATE_DATA", []string{"ALLOW_FIELD_ADDITION"}
+	})
+	_, err = c.insert("unknown", "t", []string{more}, func(l *bq.JobConfigurationLoad) { l.SchemaUpdateOptions = []string{"ALLOW_ALL"} })
+	c.refused(400, "invalid", err)
+
+	// A partition may bring columns along; the rows of others have NULL in them.
+	c.table("days", true, a, of("dt", "DATE"))
+	c.loads("days$20211129", []string{c.parquet("d29.parquet", "SELECT 1::BIGINT a, DATE '2021-11-29' dt")}, truncate)
+	grown := c.parquet("d30.parquet", "SELECT 2::BIGINT a, DATE '2021-11-30' dt, 'new' c")
+	wide := withSchema(a, of("dt", "DATE"), of("c", "STRING"))
+	c.fails("invalid", "Cannot add fields (field: c)", "days$20211130", []string{grown}, truncate, wide)
+	c.loads("days$20211130", []string{grown}, truncate, wide, func(l *bq.JobConfigurationLoad) { l.SchemaUpdateOptions = []string{"ALLOW_FIELD_ADDITION"} })
+	c.has([][]string{{"1", "NULL"}, {"2", "new"}}, "SELECT a, c FROM d.days ORDER BY a")
+
 	c.table("required", false, of("a", "INTEGER!"))
 	one := c.parquet("one.parquet", "SELECT 1::BIGINT a")
 	c.fails("invalid", "changed mode from REQUIRED to NULLABLE", "required", []string{one}, withSchema(of("a", "INTEGER")))

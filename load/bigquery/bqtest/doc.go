@@ -21,7 +21,10 @@
 //   - JSON lines: unknown names and values that do not convert are errors with file
 //     and line (docs/loading-data-cloud-storage-json).
 //   - A new column needs ALLOW_FIELD_ADDITION, a REQUIRED one that becomes NULLABLE
-//     ALLOW_FIELD_RELAXATION (docs/managing-table-schemas).
+//     ALLOW_FIELD_RELAXATION (docs/managing-table-schemas). They are taken with
+//     WRITE_APPEND and WRITE_TRUNCATE_DATA, and with WRITE_TRUNCATE where the destination
+//     is table$YYYYMMDD; WRITE_TRUNCATE of a whole table gives it the job's schema
+//     (docs/reference/rest/v2/Job JobConfigurationLoad.schemaUpdateOptions).
 //   - At most 10,000 URIs a job, one "*" a URI, a quota of load jobs and of
 //     modifications of partitions, which failed jobs count against, too
 //     (docs/quotas).

@@ -46,8 +46,13 @@ func (s *Server) acceptLoad(l *bq.JobConfigurationLoad) error {
 		return invalid("Invalid value for writeDisposition: %s", l.WriteDisposition)
 	}
 	_, _, decorated := strings.Cut(l.DestinationTable.TableId, "$")
-	if len(l.SchemaUpdateOptions) > 0 && l.WriteDisposition != "WRITE_APPEND" && (l.WriteDisposition != "WRITE_TRUNCATE" || !decorated) {
+	if len(l.SchemaUpdateOptions) > 0 && !slices.Contains([]string{"WRITE_APPEND", "WRITE_TRUNCATE_DATA"}, l.WriteDisposition) && (l.WriteDisposition != "WRITE_TRUNCATE" || !decorated) {
 		return invalid("Schema update options should only be specified with WRITE_APPEND disposition, or with WRITE_TRUNCATE disposition on a table partition.")
+	}
+	for _, option := range l.SchemaUpdateOptions {
+		if option != "ALLOW_FIELD_ADDITION" && option != "ALLOW_FIELD_RELAXATION" {
+			return invalid("Invalid value for schemaUpdateOptions: %s", option)
+		}
 	}
 	if l.Schema != nil {
 		return checkFields(l.Schema.Fields, "")

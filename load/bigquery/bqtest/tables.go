@@ -190,12 +190,17 @@ func checkPartitioning(in *bq.Table) error {
 	return nil
 }
 
-func (s *Server) getTable(r *http.Request) (any, error) {
+// tableOf is the table that a request names.
+func (s *Server) tableOf(r *http.Request) (*table, error) {
 	d, err := s.dataset(r)
 	if err != nil {
 		return nil, err
 	}
-	t, err := s.table(d, r.PathValue("table"))
+	return s.table(d, r.PathValue("table"))
+}
+
+func (s *Server) getTable(r *http.Request) (any, error) {
+	t, err := s.tableOf(r)
 	if err != nil {
 		return nil, err
 	}
@@ -220,11 +225,7 @@ func (s *Server) describe(t *table) (*bq.Table, error) {
 // patchTable changes a schema: columns may be added, NULLABLE or REPEATED ones, REQUIRED
 // may be relaxed, descriptions change.
 func (s *Server) patchTable(r *http.Request) (any, error) {
-	d, err := s.dataset(r)
-	if err != nil {
-		return nil, err
-	}
-	t, err := s.table(d, r.PathValue("table"))
+	t, err := s.tableOf(r)
 	if err != nil {
 		return nil, err
 	}

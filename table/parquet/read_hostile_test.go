@@ -1,0 +1,146 @@
+package parquet
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"runtime"
+	"testing"
+
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/stretchr/testify/require"
+
+	"lake/schemas"
+)
+
+// readAny reads a file that may be anything: all of its leaves, and as rows
+// those columns that can be.
+func readAny(data []byte, g *rand.Rand, s schemas.Schema) error {
+	f, err := Open(bytes.NewReader(data), int64(len(data)), nil)
+	if err != nil {
+		return err
+	}
+	var p Pages
+	var all error
+	for group := range min(f.RowGroups(), 20) {
+		for _, c := range f.Leaves() {
+			if err := p.Open(f, group, c); err != nil {
+				all = errors.Join(all, err)
+				continue
+			}
+			for most := 500; p.Left() > 0 && most > 0; most-- { // a run of one value takes no bytes
+				r, err := p.Next(1 + g.IntN(5000))
+				for err == nil && r.Slots > 0 && c.MaxRep > 0 {
+					r, err = p.Next(0)
+				}
+				if err != nil {
+					all = errors.Join(all, err)
+					break
+				}
+			}
+		}
+	}
+	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
+	rows, err := f.Rows(s.Arrow(), RowsOptions{Mem: mem, Batch: 3000, Where: []Range{{ID: 1, Low: Limit{Set: true, Int: 5, Text: []byte("v5")}}}})
+	if err != nil {
+		return errors.Join(all, err)
+	}
+	for total := int64(0); total < 1<<18; {
+		batch, err := rows.Next()
+		if err != nil {
+			if err != io.EOF {
+				all = errors.Join(all, err)
+			}
+			break
+		}
+		total += batch.NumRows()
+		for _, col := range batch.Columns() {
+			all = errors.Join(all, validate(col))
+		}
+		batch.Release()
+	}
+	all = errors.Join(all, rows.Close())
+	if mem.CurrentAlloc() != 0 {
+		panic("memory was not released")
+	}
+	return all
+}
+
+// TestDamagedFiles turns bits and cuts files: there is an error or, where the
+// damage lies in what nobody reads, none, but never a panic, and memory stays
+// in proportion. Where only pages are damaged, the checksum tells.
+func TestDamagedFiles(t *testing.T) {
+	for seed := range uint64(30) {
+		g := &generator{Rand: rand.New(rand.NewPCG(seed, 11))}
+		s := g.schema()
+		var data []byte
+		if own := seed%2 == 0; own {
+			data, _ = g.ownFile(t, s)
+		} else {
+			data, _ = g.arrowFile(t, s)
+		}
+		if len(data) > 300_000 {
+			continue
+		}
+		var before, after runtime.MemStats
+		for i := range 60 {
+			broken := bytes.Clone(data)
+			switch i % 3 {
+			case 0:
+				broken = broken[:g.IntN(len(broken))]
+				require.Error(t, readAny(broken, g.Rand, s))
+			default:
+				for range 1 + g.IntN(3) {
+					at := g.IntN(len(broken))
+					if i%3 == 1 {
+						at = len(broken) - 1 - g.IntN(min(len(broken), 2000))
+					}
+					broken[at] ^= 1 << g.IntN(8)
+				}
+				runtime.ReadMemStats(&before)
+				_ = readAny(broken, g.Rand, s)
+				runtime.ReadMemStats(&after)
+				require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(400<<20), "seed %d, %d", seed, i)
+			}
+		}
+	}
+}
+
+func TestDamagedPagesAreSeen(t *testing.T) {
+	data := flatFile(t, 20_000)
+	f, err := Open(bytes.NewReader(data), int64(len(data)), nil)
+	require.NoError(t, err)
+	for i, c := range f.Leaves() {
+		m := f.chunk(0, i).MetaData
+		broken := bytes.Clone(data)
+		broken[chunkStart(&m)+m.TotalCompressedSize-1] ^= 1
+		b, err := Open(bytes.NewReader(broken), int64(len(broken)), nil)
+		require.NoError(t, err)
+		_, err = readLeaf(rand.New(rand.NewPCG(1, 1)), &Pages{}, b, 0, b.Leaves()[c.Leaf])
+		require.ErrorContains(t, err, "checksum")
+	}
+}
+
+// FuzzRead reads bytes as a file. The seed says how: runs' lengths, and the schema
+// that rows are asked in.
+func FuzzRead(f *testing.F) {
+	for seed := range uint64(24) {
+		g := &generator{Rand: rand.New(rand.NewPCG(seed, 12))}
+		s := (&generator{Rand: rand.New(rand.NewPCG(seed, 13))}).schema()
+		var data []byte
+		t := &testing.T{}
+		if seed%2 == 0 {
+			data, _ = g.ownFile(t, s)
+		} else {
+			data, _ = g.arrowFile(t, s)
+		}
+		if len(data) < 60_000 {
+			f.Add(data, seed)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte, seed uint64) {
+		s := (&generator{Rand: rand.New(rand.NewPCG(seed, 13))}).schema()
+		_ = readAny(data, rand.New(rand.NewPCG(seed, 14)), s)
+	})
+}
