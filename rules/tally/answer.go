@@ -284,9 +284,13 @@ func (t *Tally) answerClosed(refs []ref) error {
 		if err != nil {
 			return err
 		}
+		var s *DateStats
+		var of int32
 		for i, p := range at {
 			if tb := refs[p].table; tb.dated {
-				s := t.stats.of(tb.date)
+				if s == nil || tb.date != of {
+					s, of = t.stats.of(tb.date), tb.date
+				}
 				s.Answers++
 				s.Sum += hasher.sum64(int32(i))
 			}

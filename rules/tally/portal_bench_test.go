@@ -43,7 +43,7 @@ func (z zipf) draw(r *rand.Rand) int64 {
 	return z.names[min(i, len(z.names)-1)]
 }
 
-func portalSource(b *testing.B) rules.Source {
+func portalSource(b testing.TB) rules.Source {
 	zone, err := time.LoadLocation("Asia/Kolkata")
 	require.NoError(b, err)
 	s := source("user_id", intType, "property_id", intType, "date", timeType, "event", textType)
@@ -52,7 +52,7 @@ func portalSource(b *testing.B) rules.Source {
 }
 
 // portalRules are those of jobs/nobroker.yaml.
-func portalRules(b *testing.B, emit Emit) []Rule {
+func portalRules(b testing.TB, emit Emit) []Rule {
 	var out []Rule
 	for name, sql := range map[string]string{
 		"paid_user": "SELECT user_id AS user, COUNT(*) AS n FROM events WHERE event = 'Interaction' GROUP BY user_id HAVING n >= 9",

@@ -20,12 +20,22 @@ import (
 // commits, on two cores (BenchmarkTenMillionGroups):
 //
 //	key                        INT64    STRING of 16 bytes
-//	memory a group             61 B     61 B
+//	memory a group             56 B     53 B
 //	files a group, 64 files    9.9 B    21 B
 //	a commit's state, at most  1.6 MB   3.3 MB
 //	a commit, mean             16 ms    16 ms
 //	a commit, at most          42 ms    37 ms
 //	restart                    3.6 s    6.5 s
+//
+// Arrays of groups grow by chunks and a large hash table by shards, so that an Add
+// copies no more than a few thousand groups of the old ones.
+//
+// The first checkpoint of a state is whole, because nothing else holds it: a slice
+// of it could not be restored from, and a restart would have to count again what
+// the offsets say is counted. A stream does not meet this at size, since its first
+// commit has the groups of one commit's rows. A rule that is counted from the table
+// does, once: ten million groups are written in some 0.5 s, at the end of a scan
+// that takes longer.
 
 // stage is a part of the walk.
 type stage uint8

@@ -3,12 +3,14 @@ package tally
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/stretchr/testify/require"
 
 	"lake/rules"
+	"lake/schemas"
 )
 
 func TestDeltaIsAsLargeAsWhatChanged(t *testing.T) {
@@ -213,4 +215,76 @@ func FuzzRestore(f *testing.F) {
 		f.Add(base, delta)
 	}
 	f.Fuzz(func(t *testing.T, base, delta []byte) { restoreDamaged(t, rule, base, delta) })
+}
+
+// TestManyGroups has more groups than a chunk holds: they come in the middle of
+// batches, are written in slices, and read back.
+func TestManyGroups(t *testing.T) {
+	const users = 150_000
+	for _, text := range []bool{false, true} {
+		typ := map[bool]schemas.Type{false: intType, true: textType}[text]
+		arg := columnExpr{"user", typ}
+		rule := Rule{Name: "r", Emit: OnChange, Plan: testPlan(rules.Plan{Source: source("user", typ), Keys: []rules.Column{col("user", typ)},
+			Aggs: []rules.Agg{{Func: rules.Count}, {Func: rules.Max, Arg: arg, Type: typ}, {Func: rules.CountDistinct, Arg: arg}}, Having: int64AtLeast{"agg0", 3}})}
+		tally := newTally(t, rule, Options{})
+		parts, err := NewParts(rule, Options{Mem: checked(t)}, 2)
+		require.NoError(t, err)
+		defer parts.Release()
+		r := rand.New(rand.NewPCG(11, 12))
+		want := map[int]int64{}
+		var saved [][]byte
+		for commit := range 8 {
+			some := make([]int, 50_000)
+			for i := range some {
+				some[i] = r.IntN(users * (commit + 1) / 8)
+				want[some[i]]++
+			}
+			rows := keyed(rule.Plan, text, some)
+			require.NoError(t, tally.Add(rows))
+			require.NoError(t, parts.Add(rows))
+			rows.Batch.Release()
+			a, err := tally.Answers()
+			require.NoError(t, err)
+			a.Release()
+			part, needs := tally.Checkpoint(nil)
+			saved = append(saved, part)
+			saved = saved[len(saved)-needs:]
+			if commit%3 == 2 {
+				again := newTally(t, rule, Options{})
+				require.NoError(t, again.Restore(saved...))
+				tally = again
+			}
+		}
+		require.Equal(t, len(want), tally.Groups())
+		holding, rowsOf := 0, map[string]int64{}
+		for user, n := range want {
+			if n >= 3 {
+				holding++
+				key := fmt.Sprint(int64(user) * 7919)
+				if text {
+					key = fmt.Sprintf("user-%011d", user*7919)
+				}
+				rowsOf[key] = n
+			}
+		}
+		require.Greater(t, holding, 30_000)
+		for _, final := range []func() (Answers, error){tally.Final, parts.Final} {
+			a, err := final()
+			require.NoError(t, err)
+			require.EqualValues(t, holding, a.Rows.NumRows())
+			wrong := 0
+			for row, line := range lines(a) {
+				key := a.Keys.Value(row)
+				shown := key
+				if text {
+					shown = strconv.Quote(key)
+				}
+				if line != fmt.Sprintf("%s %s %d %s 1", key, shown, rowsOf[key], shown) {
+					wrong++
+				}
+			}
+			require.Zero(t, wrong)
+			a.Release()
+		}
+	}
 }
