@@ -2,6 +2,7 @@ package load
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,12 +18,26 @@ type DigestQuery struct {
 	Floats []string
 }
 
-// NewDigestQuery makes the query. From is the target's name as the engine's SQL
-// writes it. Partitions are those asked for; the target has no others where they are
-// only All. An engine that keeps a column in another type than the dialect does
-// has value say the expression of its text, NULL excepted; "" leaves it to the dialect.
-// Sessions have UTC as their zone.
-func NewDigestQuery(d schemas.Dialect, from string, t Table, partitions []string, value func(schemas.Field) string) DigestQuery {
+// DigestTarget is where an engine has a table.
+type DigestTarget struct {
+	Dialect schemas.Dialect
+	Name    string // as the engine's SQL writes it
+	// Columns are those that it has. The others came to the lake's table after the
+	// last load: where nothing else changed they are NULL there, too.
+	Columns []string
+	// Text is the expression of a column's text, NULL excepted, where the engine keeps
+	// it in another type than the dialect does; "", or nil, leaves it to the dialect.
+	Text func(schemas.Field) string
+}
+
+func (t DigestTarget) lacks(f schemas.Field) bool {
+	return !slices.ContainsFunc(t.Columns, func(name string) bool { return strings.EqualFold(name, f.Name) })
+}
+
+// NewDigestQuery makes the query. Partitions are those asked for; the target has no
+// others where they are only All. Sessions have UTC as their zone.
+func NewDigestQuery(target DigestTarget, t Table, partitions []string) DigestQuery {
+	d := target.Dialect
 	e := engines[d]
 	var q DigestQuery
 	var parts, inner, outer []string
@@ -38,18 +53,26 @@ func NewDigestQuery(d schemas.Dialect, from string, t Table, partitions []string
 	}
 	for _, f := range t.Schema.Fields {
 		x := d.Quote(f.Name)
-		parts = append(parts, e.text(d, f, x, value), d.Literal(","))
+		if target.lacks(f) {
+			parts = append(parts, d.Literal(nullText(f)), d.Literal(","))
+		} else {
+			parts = append(parts, e.text(d, f, x, target.Text), d.Literal(","))
+		}
 		if isFloat(f) {
 			n := strconv.Itoa(len(q.Floats))
 			q.Floats = append(q.Floats, strings.ToLower(f.Name))
-			inner = append(inner, fmt.Sprintf("CASE WHEN %s THEN CAST(%s AS %s) ELSE 0 END AS f%s", finite(x), x, e.float, n))
+			number := fmt.Sprintf("CASE WHEN %s THEN CAST(%s AS %s) ELSE 0 END", finite(x), x, e.float)
+			if target.lacks(f) {
+				number = "CAST(0 AS " + e.float + ")"
+			}
+			inner = append(inner, number+" AS f"+n)
 			outer = append(outer,
 				fmt.Sprintf("SUM(f%s * (CAST(h AS %s) / 4294967296.0))", n, e.float),
 				fmt.Sprintf("SUM(ABS(f%s))", n))
 		}
 	}
 	// Three levels: the text, its MD5 once, the sums.
-	texts := "SELECT " + strings.Join(append([]string{name + " AS p", e.md5(concat(parts)) + " AS m"}, inner...), ", ") + " FROM " + from + where
+	texts := "SELECT " + strings.Join(append([]string{name + " AS p", e.md5(concat(parts)) + " AS m"}, inner...), ", ") + " FROM " + target.Name + where
 	hashes := "SELECT p, " + e.bits("m", 1) + " AS h, " + e.bits("m", 9) + " AS l"
 	for i := range q.Floats {
 		hashes += fmt.Sprintf(", f%d", i)
@@ -112,10 +135,15 @@ func (e engine) text(d schemas.Dialect, f schemas.Field, x string, own func(sche
 	if value == "" {
 		value = e.plain(d, f, x)
 	}
+	return "CASE WHEN " + x + " IS NULL THEN '" + nullText(f) + "' ELSE " + value + " END"
+}
+
+// nullText is the text of NULL; some engines take an empty list for it.
+func nullText(f schemas.Field) string {
 	if f.Type.Kind == schemas.List || f.Type.Kind == schemas.Map {
-		return "CASE WHEN " + x + " IS NULL THEN '0' ELSE " + value + " END"
+		return "0"
 	}
-	return "CASE WHEN " + x + " IS NULL THEN '~' ELSE " + value + " END"
+	return "~"
 }
 
 // plain is the text of a value that is not NULL.

@@ -422,14 +422,17 @@ func (w *Warehouse) Held(ctx context.Context, _ load.Table, partitions []string)
 
 // Digest implements load.Warehouse.
 func (w *Warehouse) Digest(ctx context.Context, t load.Table, partitions []string) (map[string]load.Digest, error) {
-	if w.location == "" {
-		if _, err := w.metadata(ctx); err != nil {
-			return nil, err
-		}
+	meta, err := w.metadata(ctx)
+	if err != nil || meta == nil {
+		return nil, err
 	}
-	q := load.NewDigestQuery(schemas.BigQuery, schemas.BigQuery.Quote(w.name()), t, partitions, digestText(w.cfg.Format))
+	target := load.DigestTarget{Dialect: schemas.BigQuery, Name: schemas.BigQuery.Quote(w.name()), Text: digestText(w.cfg.Format)}
+	for _, f := range meta.Schema {
+		target.Columns = append(target.Columns, f.Name)
+	}
+	q := load.NewDigestQuery(target, t, partitions)
 	var digests map[string]load.Digest
-	err := w.query(ctx, q.SQL, func(row []bigquery.Value) error {
+	err = w.query(ctx, q.SQL, func(row []bigquery.Value) error {
 		cells := make([]string, len(row))
 		for i, v := range row {
 			if v != nil {

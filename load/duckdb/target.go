@@ -8,7 +8,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -153,8 +155,8 @@ func (w *Warehouse) addColumns(ctx context.Context, tx *sql.Tx, s schemas.Schema
 }
 
 // types are the types of a table's columns as DuckDB writes them.
-func (w *Warehouse) types(ctx context.Context, tx *sql.Tx, from string) (map[string]string, error) {
-	rows, err := tx.QueryContext(ctx, "SELECT column_name, column_type FROM (DESCRIBE "+from+")")
+func (w *Warehouse) types(ctx context.Context, q querier, from string) (map[string]string, error) {
+	rows, err := q.QueryContext(ctx, "SELECT column_name, column_type FROM (DESCRIBE "+from+")")
 	if err != nil {
 		return nil, fmt.Errorf("describe table %s: %w", w.target, err)
 	}
@@ -294,7 +296,15 @@ func (w *Warehouse) Replace(ctx context.Context, l load.Load) (held load.Held, e
 
 // Digest implements load.Warehouse.
 func (w *Warehouse) Digest(ctx context.Context, t load.Table, partitions []string) (map[string]load.Digest, error) {
-	query := load.NewDigestQuery(schemas.DuckDB, w.quoted(), t, partitions, nil)
+	if w.db == nil {
+		return nil, fmt.Errorf("there is no database %s", w.path)
+	}
+	has, err := w.types(ctx, w.db, w.quoted())
+	if err != nil {
+		return nil, err
+	}
+	target := load.DigestTarget{Dialect: schemas.DuckDB, Name: w.quoted(), Columns: slices.Collect(maps.Keys(has))}
+	query := load.NewDigestQuery(target, t, partitions)
 	_, cells, err := w.Query(ctx, query.SQL)
 	if err != nil {
 		return nil, fmt.Errorf("digest table %s in %s: %w", w.target, w.path, err)

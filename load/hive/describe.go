@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"lake/load"
@@ -27,6 +28,15 @@ func (d described) incarnation() string {
 		return own
 	}
 	return "made " + d.details["created"] // by somebody else
+}
+
+// names are those of all columns.
+func (d described) names() []string {
+	var names []string
+	for _, c := range slices.Concat(d.columns, d.partitions) {
+		names = append(names, c.name)
+	}
+	return names
 }
 
 // incarnationProperty is on the tables that lake makes.

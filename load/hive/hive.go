@@ -244,14 +244,19 @@ func (w *Warehouse) Digest(ctx context.Context, t load.Table, partitions []strin
 			return nil, err
 		}
 	}
+	is, err := w.table(ctx, s)
+	if err != nil || is == nil {
+		return nil, err
+	}
+	target := load.DigestTarget{Dialect: s.dialect, Name: w.quoted(s), Columns: is.names(), Text: func(f schemas.Field) string {
+		if f.Type.Kind == schemas.UUID && w.cfg.Format != Iceberg { // that one is a text
+			return "lower(hex(" + s.dialect.Quote(f.Name) + "))"
+		}
+		return ""
+	}}
 	out := map[string]load.Digest{}
 	for some := range slices.Chunk(partitions, partitionsAtOnce) {
-		q := load.NewDigestQuery(s.dialect, w.quoted(s), t, some, func(f schemas.Field) string {
-			if f.Type.Kind == schemas.UUID && w.cfg.Format != Iceberg { // that one is a text
-				return "lower(hex(" + s.dialect.Quote(f.Name) + "))"
-			}
-			return ""
-		})
+		q := load.NewDigestQuery(target, t, some)
 		rows, err := s.query(ctx, q.SQL)
 		if err != nil {
 			return nil, fmt.Errorf("digest table %s: %w", w.cfg.Table, err)
