@@ -164,7 +164,7 @@ func (o Options) share(g Group) (memory int64, beside int) {
 		need *= 8 // rows that are sorted are in memory as they are, not encoded
 	}
 	all := o.MemoryBytes / 2
-	n := max(1, min(all/need, int64(4*runtime.GOMAXPROCS(0))))
+	n := max(1, min(all/need, int64(2*runtime.GOMAXPROCS(0))))
 	return all / n, int(n) - 1
 }
 
