@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -115,7 +116,15 @@ func TestRemoteTable(t *testing.T) {
 			query := "SELECT count(*), count(DISTINCT n), sum(n)::BIGINT FROM "
 			w, err := duckdb.Open(t.Context(), duckdb.Config{Path: filepath.Join(dir, "warehouse", "warehouse.duckdb"), Table: "x"}, duckdb.Options{MemoryBytes: 256 << 20, Threads: 1, TempDir: t.TempDir()})
 			require.NoError(t, err)
-			for _, from := range []string{"events", "read_parquet([" + strings.Join(paths, ", ") + "])"} {
+			// Each date, published, has the same rows for who reads plain files.
+			var published []string
+			for _, date := range datesOf(t, dir) {
+				lakeOutput(t, dir, "publish", "job.yaml", "--date", date)
+				folder := s.path(t, s.uri("case-study/data_"+strings.ReplaceAll(date, "-", "_")))
+				require.FileExists(t, filepath.Join(folder, "_SUCCESS"))
+				published = append(published, "'"+folder+"/part-*'")
+			}
+			for _, from := range []string{"events", "read_parquet([" + strings.Join(paths, ", ") + "])", "read_parquet([" + strings.Join(published, ", ") + "])"} {
 				_, rows, err := w.Query(t.Context(), query+from)
 				require.NoError(t, err)
 				require.Equal(t, [][]string{{fmt.Sprint(len(good)), fmt.Sprint(len(good)), fmt.Sprint(sum)}}, rows, from)
@@ -172,6 +181,17 @@ func filesOf(t *testing.T, dir string, args ...string) (uris []string) {
 		uris = append(uris, l.Path)
 	}
 	return uris
+}
+
+// datesOf are the dates of a job's table.
+func datesOf(t *testing.T, dir string) (dates []string) {
+	var lines []fileLine
+	require.NoError(t, json.Unmarshal([]byte(lakeOutput(t, dir, "tables", "files", "job.yaml", "--output", "json")), &lines))
+	for _, l := range lines {
+		dates = append(dates, strings.TrimPrefix(l.Partition, "dt="))
+	}
+	slices.Sort(dates)
+	return slices.Compact(dates)
 }
 
 // referenced are the paths of the files that any snapshot has.
