@@ -58,11 +58,13 @@ func TestBucketMissing(t *testing.T) {
 // A store that is away is given up when the patience is over, and no sooner.
 func TestAway(t *testing.T) {
 	bucket(t)
-	f := open(t, Config{Endpoint: "http://127.0.0.1:1", Anonymous: true, Patience: time.Second})
+	// A call that meets its end while it is being made does not know the cause: on a machine
+	// with other work a second was not enough for one to be answered.
+	f := open(t, Config{Endpoint: "http://127.0.0.1:1", Anonymous: true, Patience: 3 * time.Second})
 	began := time.Now()
 	storagetest.RunAway(t, f, "gs://b/x")
-	require.Greater(t, time.Since(began), 4*time.Second, "six calls")
-	require.Less(t, time.Since(began), 30*time.Second)
+	require.Greater(t, time.Since(began), 12*time.Second, "six calls")
+	require.Less(t, time.Since(began), 60*time.Second)
 }
 
 func TestClass(t *testing.T) {
