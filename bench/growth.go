@@ -49,12 +49,12 @@ func (b *bench) grow(ctx context.Context, a axis) error {
 	}
 	l := figures.Line{
 		Work: fmt.Sprintf("growth: %s %s", strings.Join(shown, ", "), a.name), Lake: strings.Join(costs, "<br>"), Memory: strings.Join(memories, ", ") + " MiB",
-		Ratio:   fmt.Sprintf("%.2f s and %s a %s, %.0f %% off at most", fixed, time.Duration(each*float64(time.Second)).Round(time.Nanosecond), a.of, 100*off),
+		Ratio:   fmt.Sprintf("%.2f s, and %.3g µs for each %s, %.0f %% off at most", fixed, 1e6*each, a.of, 100*off),
 		Targets: []figures.Target{{Text: "linear within 15 %", Holds: off <= within}},
 	}
 	least, most := slices.Min(memory), slices.Max(memory)
 	if a.grows {
-		l.Memory += fmt.Sprintf(", %.0f bytes a %s", (memory[len(memory)-1]-memory[0])/(sizes[len(sizes)-1]-sizes[0]), a.of)
+		l.Memory += fmt.Sprintf(", %.0f bytes for each %s", (memory[len(memory)-1]-memory[0])/(sizes[len(sizes)-1]-sizes[0]), a.of)
 	} else {
 		l.Targets = append(l.Targets, figures.Target{Text: "memory flat within 15 %", Holds: most <= (1+within)*least})
 	}
