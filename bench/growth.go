@@ -49,7 +49,7 @@ func (b *bench) grow(ctx context.Context, a axis) error {
 	}
 	l := figures.Line{
 		Work: fmt.Sprintf("growth: %s %s", strings.Join(shown, ", "), a.name), Lake: strings.Join(costs, "<br>"), Memory: strings.Join(memories, ", ") + " MiB",
-		Ratio:   fmt.Sprintf("%.2f s, and %.3g µs for each %s, %.0f %% off at most", fixed, 1e6*each, a.of, 100*off),
+		Ratio:   fmt.Sprintf("%.2f s, and %.4g µs for each %s, %.0f %% off at most", fixed, 1e6*each, a.of, 100*off),
 		Targets: []figures.Target{{Text: "linear within 15 %", Holds: off <= within}},
 	}
 	least, most := slices.Min(memory), slices.Max(memory)
