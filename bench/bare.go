@@ -15,6 +15,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"golang.org/x/sync/errgroup"
 
+	"lake/bench/portal"
 	"lake/ingest/decode/json"
 	"lake/ingest/files"
 	"lake/schemas"
@@ -28,7 +29,7 @@ func bare(ctx context.Context, args []string) error {
 	if len(args) != 2 {
 		return errors.New("usage: bare INPUT FOLDER")
 	}
-	schema, location, err := flatColumns()
+	schema, location, err := portal.Columns()
 	if err != nil {
 		return err
 	}
@@ -106,19 +107,6 @@ func bare(ctx context.Context, args []string) error {
 		return w.close()
 	})
 	return group.Wait()
-}
-
-// flatColumns are the columns of the flat events, and the zone of their times.
-func flatColumns() (schemas.Schema, *time.Location, error) {
-	const zone, format = "Asia/Kolkata", "%Y-%m-%d %H:%M:%S"
-	typed := func(name string, kind schemas.Kind) schemas.Field {
-		return schemas.Field{Name: name, Type: schemas.Type{Kind: kind}}
-	}
-	schema := schemas.Schema{Fields: []schemas.Field{typed("user_id", schemas.Int64), typed("property_id", schemas.Int64), typed("date", schemas.Timestamp), typed("event", schemas.String)}}
-	schema.Fields[0].Required, schema.Fields[2].Required = true, true
-	schema.Fields[2].Format, schema.Fields[2].Zone = format, zone
-	location, err := time.LoadLocation(zone)
-	return schema, location, err
 }
 
 // bareWriter writes a file a date.

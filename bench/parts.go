@@ -33,7 +33,7 @@ func parts(ctx context.Context, args []string) (err error) {
 	if len(args) != 2 {
 		return errors.New("usage: parts INPUT FOLDER")
 	}
-	schema, zone, err := flatColumns()
+	schema, zone, err := portal.Columns()
 	if err != nil {
 		return err
 	}

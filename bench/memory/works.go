@@ -13,11 +13,11 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
+	"lake/bench/portal"
 	"lake/ingest/decode/json"
 	"lake/ingest/files"
 	"lake/rules"
 	"lake/rules/tally"
-	"lake/schemas"
 )
 
 // work is one line of the table: the same query asked of both.
@@ -56,21 +56,9 @@ func works() []work {
 	}
 }
 
-func portalSchema() (schemas.Schema, *time.Location, error) {
-	const zone, format = "Asia/Kolkata", "%Y-%m-%d %H:%M:%S"
-	typed := func(name string, kind schemas.Kind) schemas.Field {
-		return schemas.Field{Name: name, Type: schemas.Type{Kind: kind}}
-	}
-	schema := schemas.Schema{Fields: []schemas.Field{typed("user_id", schemas.Int64), typed("property_id", schemas.Int64), typed("date", schemas.Timestamp), typed("event", schemas.String)}}
-	schema.Fields[0].Required, schema.Fields[2].Required = true, true
-	schema.Fields[2].Format, schema.Fields[2].Zone = format, zone
-	location, err := time.LoadLocation(zone)
-	return schema, location, err
-}
-
 // load decodes the events into batches of so many rows.
 func load(ctx context.Context, path string, size int) (batches []arrow.RecordBatch, err error) {
-	schema, _, err := portalSchema()
+	schema, _, err := portal.Columns()
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +126,7 @@ func cut(pieces []arrow.RecordBatch, size int) ([]arrow.RecordBatch, error) {
 
 // count answers the query over the batches. The caller releases the answers.
 func (w work) count(batches []arrow.RecordBatch) ([]arrow.RecordBatch, error) {
-	schema, zone, err := portalSchema()
+	schema, zone, err := portal.Columns()
 	if err != nil {
 		return nil, err
 	}

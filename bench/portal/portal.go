@@ -1,6 +1,12 @@
 // Package portal is the job that all benches run.
 package portal
 
+import (
+	"time"
+
+	"lake/schemas"
+)
+
 import "strings"
 
 // Rules are its three threshold rules, as a job file has them.
@@ -23,4 +29,17 @@ func RulesTo(prefix string) string {
 		rules = strings.Replace(rules, "  "+name+":\n", "  "+name+":\n    emit: on_change\n    to: [{kafka: {topic: "+prefix+name+"}}]\n", 1)
 	}
 	return rules
+}
+
+// Columns are those of its events, and the zone of their times.
+func Columns() (schemas.Schema, *time.Location, error) {
+	const zone, format = "Asia/Kolkata", "%Y-%m-%d %H:%M:%S"
+	typed := func(name string, kind schemas.Kind) schemas.Field {
+		return schemas.Field{Name: name, Type: schemas.Type{Kind: kind}}
+	}
+	schema := schemas.Schema{Fields: []schemas.Field{typed("user_id", schemas.Int64), typed("property_id", schemas.Int64), typed("date", schemas.Timestamp), typed("event", schemas.String)}}
+	schema.Fields[0].Required, schema.Fields[2].Required = true, true
+	schema.Fields[2].Format, schema.Fields[2].Zone = format, zone
+	location, err := time.LoadLocation(zone)
+	return schema, location, err
 }
