@@ -12,8 +12,6 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
-	"github.com/apache/arrow-go/v18/parquet/file"
-	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 
 	"lake/table/parquet"
 )
@@ -205,60 +203,32 @@ func (s *rowSorter) spill() error {
 	if err == nil {
 		_, err = s.part(w.Append)
 	}
+	var written parquet.Metrics
 	if err == nil {
-		_, err = w.Close()
+		written, err = w.Close()
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("write a temporary file to sort rows: %w", withMend(err)), out.Close())
 	}
-	s.stream(readSpilled(out, schema)).file = out
+	batches, err := s.spilled(out, written.Bytes, schema)
+	if err != nil {
+		return errors.Join(fmt.Errorf("read a temporary file of sorted rows: %w", err), out.Close())
+	}
+	s.stream(batches).file = out
 	return nil
 }
 
-// readSpilled gives a temporary file's batches.
-func readSpilled(in *os.File, schema *arrow.Schema) iter.Seq2[arrow.RecordBatch, error] {
-	return func(yield func(arrow.RecordBatch, error) bool) {
-		fail := func(err error) { yield(nil, fmt.Errorf("read a temporary file of sorted rows: %w", err)) }
-		r, err := file.NewParquetReader(in)
-		if err != nil {
-			fail(err)
-			return
-		}
-		defer func() { _ = r.Close() }() // the run closes the file
-		fr, err := pqarrow.NewFileReader(r, pqarrow.ArrowReadProperties{BatchSize: mergeBatch}, memory.DefaultAllocator)
-		if err != nil {
-			fail(err)
-			return
-		}
-		p := &projection{names: fieldNames(schema), schema: schema}
-		batches, err := fr.GetRecordReader(context.Background(), nil, nil)
-		if err != nil {
-			fail(err)
-			return
-		}
-		defer batches.Release()
-		for batches.Next() {
-			mine, err := p.convert(batches.RecordBatch())
-			if err != nil {
-				fail(err)
-				return
-			}
-			if !yield(mine, nil) {
-				return
-			}
-		}
-		if err := batches.Err(); err != nil {
-			fail(err)
-		}
+// spilled reads a temporary file back.
+func (s *rowSorter) spilled(in *os.File, size int64, schema *arrow.Schema) (iter.Seq2[arrow.RecordBatch, error], error) {
+	f, err := parquet.Open(in, size, s.merger.merging.unpack)
+	if err != nil {
+		return nil, err
 	}
-}
-
-func fieldNames(s *arrow.Schema) []string {
-	out := make([]string, s.NumFields())
-	for i, f := range s.Fields() {
-		out[i] = f.Name
+	rows, err := f.Rows(schema, parquet.RowsOptions{Mem: memory.DefaultAllocator, Batch: mergeBatch})
+	if err != nil {
+		return nil, err
 	}
-	return out
+	return rows.All(), nil
 }
 
 func (s *rowSorter) stream(batches iter.Seq2[arrow.RecordBatch, error]) *sortedRun {

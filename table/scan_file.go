@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/compute"
@@ -61,19 +60,12 @@ func (p *projection) readFile(ctx context.Context, f File, send func(arrow.Recor
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for {
-		batch, err := rows.Next()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
+	for batch, err := range rows.All() {
+		if err != nil || !send(batch) {
 			return err
 		}
-		if !send(batch) {
-			return nil
-		}
 	}
+	return nil
 }
 
 // hasDefaults tells whether a field, or one within it, has a value for files

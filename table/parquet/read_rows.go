@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"strconv"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -204,6 +205,20 @@ func (r *Rows) Next() (arrow.RecordBatch, error) {
 		r.todo = r.todo[1:]
 	}
 	return r.assemble(n)
+}
+
+// All are the batches that are left, each the consumer's to release, and an error,
+// which ends them. The reader is closed then.
+func (r *Rows) All() iter.Seq2[arrow.RecordBatch, error] {
+	return func(yield func(arrow.RecordBatch, error) bool) {
+		defer func() { _ = r.Close() }() // it only lets go of memory
+		for {
+			batch, err := r.Next()
+			if err == io.EOF || !yield(batch, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 // openGroup begins the row group, where any of it is wanted.
