@@ -2,12 +2,11 @@
 package portal
 
 import (
+	"strings"
 	"time"
 
 	"lake/schemas"
 )
-
-import "strings"
 
 // Rules are its three threshold rules, as a job file has them.
 const Rules = `rules:
