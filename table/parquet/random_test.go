@@ -20,6 +20,7 @@ import (
 type generator struct {
 	*rand.Rand
 	lastID int
+	common bool // only what every engine keeps: one NaN, and dates and times near ours
 }
 
 func (g *generator) field(name string, depth int) schemas.Field {
@@ -136,6 +137,9 @@ func (g *generator) array(f schemas.Field, n int) arrow.Array {
 		x := make([]int32, n)
 		for i := range x {
 			x[i] = int32(g.number(spread, i))
+			if g.common && f.Type.Kind == schemas.Date {
+				x[i] %= 40_000
+			}
 		}
 		buffers = []*memory.Buffer{memory.NewBufferBytes(arrow.GetBytes(x))}
 	case schemas.Int64, schemas.Time, schemas.Timestamp, schemas.Datetime:
@@ -144,6 +148,9 @@ func (g *generator) array(f schemas.Field, n int) arrow.Array {
 			x[i] = g.number(spread, i)
 			if f.Type.Kind == schemas.Time {
 				x[i] = int64(uint64(x[i]) % 86_400_000_000)
+			}
+			if g.common && (f.Type.Kind == schemas.Timestamp || f.Type.Kind == schemas.Datetime) {
+				x[i] %= 4_000_000_000_000_000
 			}
 		}
 		buffers = []*memory.Buffer{memory.NewBufferBytes(arrow.GetBytes(x))}
@@ -201,6 +208,9 @@ func (g *generator) number(spread, i int) int64 {
 func (g *generator) float(spread int) float64 {
 	switch g.IntN(8) {
 	case 0:
+		if g.common {
+			return math.Float64frombits(0x7ff8 << 48)
+		}
 		return math.NaN()
 	case 1:
 		return math.Copysign(0, -1)
