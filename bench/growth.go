@@ -29,12 +29,27 @@ type axis struct {
 // within is how far a point may lie from the line.
 const within = 0.15
 
-// grow times an axis at its sizes, each once, a short one three times for the median.
+// forgetting is how long ext4 passes over the inodes of removed files, which it searches for one
+// by one: thousands of files made sooner after as many were removed cost several times as much.
+const forgetting = 6 * time.Second
+
+// grow times an axis at its sizes, each once, a short one three times for the median. What it
+// makes is removed at its end only: see forgetting.
 func (b *bench) grow(ctx context.Context, a axis) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(forgetting):
+	}
+	all, err := os.MkdirTemp(b.work, "growth-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(all)
 	var sizes, seconds, memory []float64
 	var shown, costs, memories []string
 	for _, size := range a.sizes {
-		run, err := b.grown(ctx, a, size)
+		run, err := b.grown(ctx, a, filepath.Join(all, fmt.Sprint(size)), size)
 		if err != nil {
 			return fmt.Errorf("%s: %w", rows(size), err)
 		}
@@ -61,13 +76,11 @@ func (b *bench) grow(ctx context.Context, a axis) error {
 	return b.line(l)
 }
 
-// grown is one size: made, timed, removed.
-func (b *bench) grown(ctx context.Context, a axis, size int64) (figures.Run, error) {
-	folder, err := os.MkdirTemp(b.work, "growth-")
-	if err != nil {
+// grown is one size: made in a folder, which is new, and timed.
+func (b *bench) grown(ctx context.Context, a axis, folder string, size int64) (figures.Run, error) {
+	if err := os.Mkdir(folder, 0o755); err != nil {
 		return figures.Run{}, err
 	}
-	defer os.RemoveAll(folder)
 	work, err := a.work(ctx, folder, size)
 	if err != nil {
 		return figures.Run{}, err
@@ -199,6 +212,15 @@ func (b *bench) ingestOf(folder, piece string, many, times int64, more string) (
 	job := filepath.Join(folder, "job.yaml")
 	text := fmt.Sprintf(flatJob, "growth", filepath.Join(in, "*.jsonl")) + more
 	work := b.ingest(job)
+	runs := 0
+	work.Before = func() error { // the last run's table is put aside
+		runs++
+		err := os.Rename(warehouse(job), filepath.Join(folder, fmt.Sprintf("run-%d", runs)))
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
 	work.Says = figures.Grouped(many*times) + " rows landed"
 	return work, os.WriteFile(job, []byte(text), 0o644)
 }
