@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"strconv"
@@ -82,18 +83,26 @@ func formatCounted(n int64, thing string) string {
 
 // defaultMemory is half of what the machine or the container has, 4 GiB at most.
 func defaultMemory() byteSize {
-	limit := int64(8 << 30)
-	if data, err := os.ReadFile("/sys/fs/cgroup/memory.max"); err == nil {
-		if n, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64); err == nil {
-			limit = min(limit, n)
+	return byteSize(max(min(memoryOf(os.DirFS("/")), 8<<30)/2, 64<<20))
+}
+
+// memoryOf is how many bytes the machine has, or the container where it has less,
+// by control groups of either version; math.MaxInt64: nothing says.
+func memoryOf(root fs.FS) int64 {
+	limit := int64(math.MaxInt64)
+	for _, name := range []string{"sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes"} {
+		if data, err := fs.ReadFile(root, name); err == nil {
+			if n, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64); err == nil { // else it is max
+				limit = min(limit, n)
+			}
 		}
 	}
-	if data, err := os.ReadFile("/proc/meminfo"); err == nil {
+	if data, err := fs.ReadFile(root, "proc/meminfo"); err == nil {
 		if fields := strings.Fields(string(data)); len(fields) > 1 && fields[0] == "MemTotal:" {
 			if n, err := strconv.ParseInt(fields[1], 10, 64); err == nil {
 				limit = min(limit, n<<10)
 			}
 		}
 	}
-	return byteSize(max(limit/2, 64<<20))
+	return limit
 }
