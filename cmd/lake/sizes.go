@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -86,11 +88,11 @@ func defaultMemory() byteSize {
 	return byteSize(max(min(memoryOf(os.DirFS("/")), 8<<30)/2, 64<<20))
 }
 
-// memoryOf is how many bytes the machine has, or the container where it has less,
-// by control groups of either version; math.MaxInt64: nothing says.
+// memoryOf is how many bytes the machine has, or a control group that this process is
+// in, of either version, where it has less; math.MaxInt64: nothing says.
 func memoryOf(root fs.FS) int64 {
 	limit := int64(math.MaxInt64)
-	for _, name := range []string{"sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes"} {
+	for _, name := range limits(root) {
 		if data, err := fs.ReadFile(root, name); err == nil {
 			if n, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64); err == nil { // else it is max
 				limit = min(limit, n)
@@ -105,4 +107,31 @@ func memoryOf(root fs.FS) int64 {
 		}
 	}
 	return limit
+}
+
+// limits are the files that have the memory of this process's control groups and
+// of those around them. A container sees its own at the top.
+func limits(root fs.FS) (files []string) {
+	groups, _ := fs.ReadFile(root, "proc/self/cgroup") // 0::/a/b, or 4:memory:/a/b
+	for line := range strings.Lines("0::/\n1:memory:/\n" + string(groups)) {
+		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(fields) < 3 {
+			continue
+		}
+		folder, file := "sys/fs/cgroup", "memory.max"
+		switch {
+		case fields[1] == "":
+		case slices.Contains(strings.Split(fields[1], ","), "memory"):
+			folder, file = "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+		default:
+			continue
+		}
+		for group := path.Clean("/" + fields[2]); ; group = path.Dir(group) {
+			files = append(files, path.Join(folder, group, file))
+			if group == "/" {
+				break
+			}
+		}
+	}
+	return files
 }
