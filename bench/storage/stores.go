@@ -64,7 +64,7 @@ func objects(scheme string, env map[string]string, data string, err error, stop 
 }
 
 func onHDFS(ctx context.Context, copies string) (*place, error) {
-	s, err := services.StartHDFS(ctx, services.Options{})
+	s, err := services.StartHDFS(ctx, services.Options{Long: true})
 	if err != nil {
 		return nil, err
 	}
