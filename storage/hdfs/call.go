@@ -145,6 +145,16 @@ func (s *session) complete(name string, id uint64, last protoreflect.Message) (b
 	return resp.get("result").Bool(), nil
 }
 
+// mkdirs makes a folder and those above it; one that is there stays as it is.
+func (s *session) mkdirs(name string, mode fs.FileMode) error {
+	_, err := s.call("mkdirs", "MkdirsRequestProto", "MkdirsResponseProto", func(m message) {
+		m.set("src", protoreflect.ValueOfString(name)).set("createParent", protoreflect.ValueOfBool(true))
+		masked := message{m.Mutable(m.field("masked")).Message()}
+		masked.set("perm", protoreflect.ValueOfUint32(uint32(mode.Perm())))
+	})
+	return err
+}
+
 // remove removes a file; one that is not there is none. The library's own asks
 // whether it is there first.
 func (s *session) remove(name string) error {

@@ -112,7 +112,8 @@ func (f *FS) at(uri string) (place, error) {
 		if err != nil {
 			return place{}, fmt.Errorf("%w: %w", storage.ErrRefused, err)
 		}
-		c = &cluster{name: authority, patience: cmp.Or(f.conf.Patience, usualPatience), peers: peers{failed: map[string]time.Time{}}, options: func() (hdfs.ClientOptions, func(), error) { return f.options(addresses) }}
+		c = &cluster{name: authority, patience: cmp.Or(f.conf.Patience, usualPatience), peers: peers{failed: map[string]time.Time{}}, folders: map[string]bool{},
+			options: func() (hdfs.ClientOptions, func(), error) { return f.options(addresses) }}
 		f.clusters[authority] = c
 	}
 	return place{uri: uri, path: name, cluster: c}, nil

@@ -36,9 +36,10 @@ type cluster struct {
 
 	peers peers
 
-	mu     sync.Mutex
-	now    *session
-	closed bool
+	mu      sync.Mutex
+	now     *session
+	folders map[string]bool // paths that were there
+	closed  bool
 }
 
 // session is one client of the library, shared by those who use it.

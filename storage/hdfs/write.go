@@ -19,6 +19,8 @@ const (
 	replicatingTime = 60 * time.Second
 	// abortTime bounds the removal of what was written.
 	abortTime = 20 * time.Second
+	// knownFolders is how many folders a cluster's client remembers at most.
+	knownFolders = 4096
 )
 
 // partBytes is how much a writer gathers before it is sent; it holds twice as much.
@@ -74,10 +76,14 @@ func (w *writer) begin(ctx context.Context) error {
 		if block == 0 {
 			block = defaults.BlockSize
 		}
+		if err := w.folder(s, folder); err != nil {
+			return err
+		}
 		w.temp = path.Join(folder, storage.TempPrefix+uuid.NewString())
 		out, err := s.CreateFile(w.temp, replication, block, w.fs.layout.file)
-		if errors.Is(remote(err), fs.ErrNotExist) { // the folder is not there
-			if err := s.MkdirAll(folder, w.fs.layout.dir); err != nil {
+		if errors.Is(remote(err), fs.ErrNotExist) { // somebody removed the folder
+			w.at.forgetFolders()
+			if err := w.folder(s, folder); err != nil {
 				return err
 			}
 			out, err = s.CreateFile(w.temp, replication, block, w.fs.layout.file)
@@ -92,6 +98,37 @@ func (w *writer) begin(ctx context.Context) error {
 		w.s, w.out = s.hold(), out
 		return nil
 	})
+}
+
+// folder makes the file's folder unless it is known to be there. A create that finds
+// none costs the namenode more than to be asked for it each time.
+func (w *writer) folder(s *session, name string) error {
+	w.at.mu.Lock()
+	known := w.at.folders[name]
+	w.at.mu.Unlock()
+	if known {
+		return nil
+	}
+	err := remote(s.mkdirs(name, w.fs.layout.dir))
+	if errors.Is(err, fs.ErrExist) { // a file has the name: the create says so
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	w.at.mu.Lock()
+	defer w.at.mu.Unlock()
+	if len(w.at.folders) >= knownFolders {
+		clear(w.at.folders)
+	}
+	w.at.folders[name] = true
+	return nil
+}
+
+func (c *cluster) forgetFolders() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.folders)
 }
 
 // hold is one more use of a session by one of its users.
