@@ -131,15 +131,24 @@ func (b *bench) measure(ctx context.Context, name string) (err error) {
 	return nil
 }
 
-// warm has a server do a few thousand of its requests before anything is timed, as
+// warm has a server do some thousands of its requests before anything is timed, as
 // one has that runs for days: the code of a JVM that has just begun is not compiled.
 func (b *bench) warm(ctx context.Context, there *place) error {
 	j, err := b.job(work{name: "warm", more: b.manyCommits()}, there)
 	if err != nil {
 		return err
 	}
-	_, _, err = b.timed(ctx, "", b.lake, "ingest", j.path)
-	return errors.Join(err, j.clear(ctx))
+	for range 2 {
+		for _, command := range []string{"ingest", "compact"} {
+			if _, _, err := b.timed(ctx, "", b.lake, command, j.path); err != nil {
+				return err
+			}
+		}
+		if err := j.clear(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // pair times a work in both places: one pair to warm up, then those that count.

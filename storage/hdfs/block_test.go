@@ -108,9 +108,10 @@ func (d *datanodeFake) serve(in *bufio.Reader, out io.Writer) error {
 		value := rest[size:]
 		if kind == protowire.VarintType {
 			v, _ := protowire.ConsumeVarint(value)
-			if number == 2 {
+			switch number {
+			case 2:
 				off = int64(v)
-			} else if number == 3 {
+			case 3:
 				n = int64(v)
 			}
 		}
