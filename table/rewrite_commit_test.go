@@ -50,7 +50,7 @@ func manifestLines(t *testing.T, ice *icebergtable.Table) []string {
 		counts := fmt.Sprint(m.ManifestContent(), m.PartitionSpecID(), ids[m.SnapshotID()], m.SequenceNum(), m.MinSequenceNum(), m.AddedDataFiles(), m.ExistingDataFiles(), m.DeletedDataFiles(),
 			m.AddedRows(), m.ExistingRows(), m.DeletedRows())
 		for _, p := range m.Partitions() {
-			counts += fmt.Sprint(p.ContainsNull, *p.LowerBound, *p.UpperBound)
+			counts += fmt.Sprintf("%v %x %x", p.ContainsNull, *p.LowerBound, *p.UpperBound)
 		}
 		entries, err := iceberg.ReadManifest(m, bytes.NewReader(data), false)
 		require.NoError(t, err)

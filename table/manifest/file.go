@@ -249,7 +249,6 @@ func (d *DataFile) Writable(spec iceberg.PartitionSpec) (iceberg.DataFile, error
 	set(d.ValueCounts(), b.ValueCounts)
 	set(d.NullValueCounts(), b.NullValueCounts)
 	set(d.NaNValueCounts(), b.NaNValueCounts)
-	set(d.DistinctValueCounts(), b.DistinctValueCounts)
 	set(d.LowerBoundValues(), b.LowerBoundValues)
 	set(d.UpperBoundValues(), b.UpperBoundValues)
 	if d.key != nil {
