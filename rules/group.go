@@ -49,6 +49,7 @@ func (c *checker) split(p *Plan, items []item, keys []key, having node) {
 	if having != nil {
 		if n := g.rewrite(having); n != nil {
 			p.Having = n
+			p.Bound = p.threshold()
 		}
 	}
 }

@@ -53,15 +53,18 @@ func (t *Tally) answerChanged() error {
 	return nil
 }
 
-// takeTouched lists the groups touched since the last call, table by table.
+// takeTouched lists the groups touched since the last call, table by table, but for
+// those that are mute.
 func (t *Tally) takeTouched() (refs []ref, tables int) {
-	n := 0
-	for _, list := range [][]*table{t.retired, t.order} {
-		for _, tb := range list {
-			n += len(tb.touched)
+	if t.plan.Bound == nil { // few of them are mute
+		n := 0
+		for _, list := range [][]*table{t.retired, t.order} {
+			for _, tb := range list {
+				n += len(tb.touched)
+			}
 		}
+		refs = make([]ref, 0, n)
 	}
-	refs = make([]ref, 0, n)
 	for _, list := range [][]*table{t.retired, t.order} {
 		for _, tb := range list {
 			if len(tb.touched) == 0 {
@@ -69,8 +72,10 @@ func (t *Tally) takeTouched() (refs []ref, tables int) {
 			}
 			tables++
 			for _, touched := range tb.touched {
-				refs = append(refs, ref{table: tb, group: touched.group, seq: touched.seq})
 				*tb.flags.at(touched.group) &^= flagTouched
+				if !t.mute(tb, touched.group) {
+					refs = append(refs, ref{table: tb, group: touched.group, seq: touched.seq})
+				}
 			}
 			if tb.touched = tb.touched[:0]; cap(tb.touched) > reserved {
 				tb.touched = nil
@@ -233,6 +238,10 @@ func (t *Tally) closeTables(due func(*table) bool) error {
 			continue
 		}
 		for g := range int32(tb.index.len()) {
+			if t.mute(tb, g) {
+				*tb.flags.at(g) &^= flagTouched // it has nothing to say any more
+				continue
+			}
 			refs = append(refs, ref{table: tb, group: g})
 			if len(refs) == groupsAtOnce {
 				if err := flush(); err != nil {

@@ -196,9 +196,14 @@ func (f *finisher) answer(sections []section) error {
 		for _, tb := range s {
 			n := tb.index.len()
 			refs = grown(refs, len(refs)+n)
-			for g, more := 0, refs[len(refs)-n:]; g < len(more); g++ {
-				more[g] = ref{table: tb, group: int32(g)}
+			more, kept := refs[len(refs)-n:], 0
+			for g := range int32(n) {
+				more[kept] = ref{table: tb, group: g}
+				if !f.below(tb, g) {
+					kept++
+				}
 			}
+			refs = refs[:len(refs)-n+kept]
 		}
 	}
 	f.refs = refs
