@@ -42,7 +42,7 @@ func (t *Tally) add(rows Rows) error {
 	defer in.release()
 	selected = t.leaveOut(selected, in.failures)
 	t.keys.columns = in.keys
-	if t.part.of > 1 && !t.part.windows {
+	if t.part.of > 1 && t.part.by == byKey {
 		selected = t.owned(selected)
 	}
 

@@ -56,15 +56,17 @@ func (t *Tally) answerChanged() error {
 // takeTouched lists the groups touched since the last call, table by table, but for
 // those that are mute.
 func (t *Tally) takeTouched() (refs []ref, tables int) {
-	if t.plan.Bound == nil { // few of them are mute
-		n := 0
-		for _, list := range [][]*table{t.retired, t.order} {
-			for _, tb := range list {
-				n += len(tb.touched)
+	n := 0
+	for _, list := range [][]*table{t.retired, t.order} {
+		for _, tb := range list {
+			for _, touched := range tb.touched {
+				if !t.mute(tb, touched.group) {
+					n++
+				}
 			}
 		}
-		refs = make([]ref, 0, n)
 	}
+	refs = make([]ref, 0, n)
 	for _, list := range [][]*table{t.retired, t.order} {
 		for _, tb := range list {
 			if len(tb.touched) == 0 {
