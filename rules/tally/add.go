@@ -87,6 +87,11 @@ func (t *Tally) filter(batch arrow.RecordBatch, dst []int32) ([]int32, error) {
 		}
 		return dst, nil
 	}
+	if by, ok := t.plan.Filter.(rules.Selector); ok {
+		if rows, ok, err := by.Select(batch, dst); ok || err != nil {
+			return rows, err
+		}
+	}
 	eval := rules.Eval{Mem: t.opts.Mem}
 	result, err := t.plan.Filter.Eval(&eval, batch)
 	if err != nil {

@@ -315,12 +315,19 @@ func (t *Tally) answerClosed(refs []ref) error {
 // which groups of the batch they are of.
 func (t *Tally) answerHolding(j *judged, box *outbox, see func(out arrow.RecordBatch, at []int32) error) error {
 	reasons := j.failed
-	var picks []int32
+	picks := make([]int32, len(j.holds))
+	kept := 0
 	for i, holds := range j.holds {
-		if _, failed := j.failed[i]; holds && !failed {
-			picks = append(picks, int32(i))
+		if holds && len(reasons) > 0 {
+			_, failed := reasons[i]
+			holds = !failed
+		}
+		picks[kept] = int32(i)
+		if holds {
+			kept++
 		}
 	}
+	picks = picks[:kept]
 	out, failures, err := t.projectPicks(j.rows, picks)
 	if err != nil {
 		return err
@@ -344,7 +351,7 @@ func (t *Tally) answerHolding(j *judged, box *outbox, see func(out arrow.RecordB
 		out, picks = whole, at
 	}
 	if box != nil {
-		for i := range j.holds {
+		for i := 0; i < len(j.holds) && len(reasons) > 0; i++ {
 			if reason, failed := reasons[i]; failed {
 				box.fail(j.keys.text(int32(i)), reason)
 			}

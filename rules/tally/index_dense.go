@@ -99,10 +99,9 @@ func (x *intGroups) findDense(key int64) int32 {
 func (x *intGroups) widen(key int64) bool {
 	d := &x.dense
 	width, bound := uint64(len(d.numbers)), min(uint64(x.keys.len()+1)*rangeOfGroup, mostDense)
-	down := key < d.least
-	reach := uint64(key) - uint64(d.least) + 1
-	if down {
-		reach = uint64(d.least) - uint64(key) + width
+	reach, down := uint64(key)-uint64(d.least)+1, false // upwards
+	if reach > bound || reach <= width {
+		reach, down = uint64(d.least)-uint64(key)+width, true
 	}
 	if reach > bound || reach <= width { // the sum may wrap
 		return false
