@@ -56,6 +56,7 @@ type Parts struct {
 	most  int // groups of all parts by row
 	where Where
 	found []Where // of each part's piece of the batch
+	dealt []dealt // the same
 
 	failures []rules.Failure
 }
@@ -80,10 +81,10 @@ func NewParts(rule Rule, opts Options, n int) (*Parts, error) {
 		p.by = byRow
 	}
 	var err error
-	if p.parts, err = p.make(max(n, 1)); err != nil {
+	if p.parts, err = p.make(min(max(n, 1), maxParts)); err != nil {
 		return nil, err
 	}
-	p.found = make([]Where, len(p.parts))
+	p.found, p.dealt = make([]Where, len(p.parts)), make([]dealt, len(p.parts))
 	return p, nil
 }
 
@@ -147,6 +148,9 @@ func (p *Parts) add(rows Rows) error {
 			}
 			return err
 		})
+	}
+	if p.by == byWindow {
+		return p.addWindows(rows)
 	}
 	if p.rule.Plan.Filter != nil {
 		if err := p.filter(rows.Batch); err != nil {
