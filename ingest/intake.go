@@ -288,7 +288,7 @@ func (w *worker) letter(batch Batch, record int, stage decode.Stage, reason stri
 // implausible is refused.
 func (w *worker) readTimes(d *decoded, batch Batch, rows []int32, refuse func(row int, reason string)) {
 	d.dates = arrow.Int32Traits.CastFromBytes(w.buffer(d, len(rows)*arrow.Int32SizeBytes))
-	sure := true // that every row has a time
+	var sure bool // that every row has a time
 	switch {
 	case w.time.Name != RecordTime:
 		d.times = w.columnTimes(d.rows)
