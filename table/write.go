@@ -1,6 +1,7 @@
 package table
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +25,7 @@ type WriterOptions struct {
 	TargetBytes   int64            // a file that reaches this size is completed; 0 is 512 MiB
 	RowGroupBytes int64            // values of a row group, not encoded; 0 is 128 MiB
 	MemoryBytes   int64            // budget over all partitions; 0 is 256 MiB
-	Codec         string           // zstd (default), snappy, none
+	Codec         string           // zstd, snappy, none; "": as the table says, else zstd
 	Name          string           // begins the names of the files; nobody else ever uses it for this table
 	Parallel      int              // goroutines that encode; 0 is one a core
 }
@@ -104,7 +105,7 @@ func (t *Table) NewWriter(opts WriterOptions) (*Writer, error) {
 		return nil, fmt.Errorf("write to table %s: %w", t.name, err)
 	}
 	schema := s.schema.Arrow()
-	format, err := parquet.NewFormat(schema, parquet.Options{Codec: opts.Codec, RowGroupBytes: opts.RowGroupBytes, Parallel: opts.Parallel})
+	format, err := parquet.NewFormat(schema, parquet.Options{Codec: cmp.Or(opts.Codec, codecOf(s.ice.Properties())), RowGroupBytes: opts.RowGroupBytes, Parallel: opts.Parallel})
 	if err != nil {
 		return nil, fmt.Errorf("write to table %s: %w", t.name, err)
 	}

@@ -89,7 +89,9 @@ func newRoot(a *app) *cobra.Command {
 	})
 	root.AddCommand(commands(a)...)
 	root.AddCommand(exitCodesHelp())
-	root.CompletionOptions.HiddenDefaultCmd = false
+	root.SetHelpFunc(writeHelp)
+	root.SetUsageFunc(writeUsage)
+	addCompletion(root)
 	return root
 }
 
@@ -159,14 +161,16 @@ func exitCodesHelp() *cobra.Command {
 		Long: `Exit codes:
 
    0  done; also after SIGTERM or SIGINT with a clean last commit
-   1  a check found a difference (lake test, lake audit, compact's recount of the rules)
+   1  a check found a difference (lake test, lake audit, lake rules verify,
+      compact's recount of the rules)
    2  the command line is wrong
    5  failed, worth a retry: a broker or a catalog did not answer
    7  failed, needs a person: dead letters above their ratio, rule state that no
-      longer fits in memory, a missing file, a full disk, a warehouse's date that
-      somebody else changed
+      longer fits in memory, a missing file, a full disk, a warehouse's date
+      that somebody else changed
   75  another run holds the job
-  78  configuration: the job file, or a job that no longer is what filled its table
+  78  configuration: the job file, or a job that no longer is what filled its
+      table
   99  lake load --skip-if-empty: there was nothing to load`,
 	}
 }
