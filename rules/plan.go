@@ -34,8 +34,9 @@ type Plan struct {
 	Keys    []Column // GROUP BY columns but the window, over the source's columns
 	Window  *Window  // nil: none
 	Aggs    []Agg
-	Having  Expr     // over the group batch, BOOL, NULL is false; nil: every group
-	Select  []Column // over the group batch; over the source's columns where not Grouped
+	Having  Expr       // over the group batch, BOOL, NULL is false; nil: every group
+	Bound   *Threshold // what a count has to reach before Having can be true; nil: nothing is known
+	Select  []Column   // over the group batch; over the source's columns where not Grouped
 
 	windowExpr node // what GROUP BY has for Window
 }

@@ -23,6 +23,7 @@ import (
 
 	"lake/schemas"
 	"lake/storage"
+	"lake/table/manifest"
 )
 
 // ErrNoTable says that the catalog has no table of this name.
@@ -65,6 +66,8 @@ type Catalog struct {
 	fs      storage.FS
 	unmount func() // from iceberg-go
 	turn    *Turn
+
+	manifests manifest.Reader
 }
 
 // icebergCatalog is what of iceberg-go's catalogs is used here.

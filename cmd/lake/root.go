@@ -20,6 +20,7 @@ type app struct {
 	env            func(string) (string, bool)
 	log            *slog.Logger
 	flags          globalFlags
+	garbage        *collector // nil: the environment says how it is collected
 }
 
 // globalFlags are on every command; each is also LAKE_<FLAG>.
@@ -102,7 +103,7 @@ func suggestion(cmd *cobra.Command, arg string) string {
 	return "; hint: lake help lists the commands"
 }
 
-// roomy is how much --memory lets garbage lie for longer: an ingest then takes about 40 MiB more.
+// roomy is how much --memory lets garbage lie for longer.
 const roomy = 512 << 20
 
 // prepare reads flags from the environment and sets up logs and memory.
@@ -137,8 +138,12 @@ func (a *app) prepare(cmd *cobra.Command) error {
 	a.log = slog.New(handler)
 	// What is not Go's heap (DuckDB, mapped code, stacks) gets the rest.
 	debug.SetMemoryLimit(int64(a.flags.memory) / 100 * 65)
-	if _, said := a.env("GOGC"); !said && a.flags.memory >= roomy {
-		debug.SetGCPercent(200) // half the collections, 4 % less of the processors for an ingest with rules; the limit stands
+	if _, said := a.env("GOGC"); !said {
+		most := 100
+		if a.flags.memory >= roomy {
+			most = 200 // half the collections, 4 % less of the processors for an ingest with rules; the limit stands
+		}
+		a.garbage = collect(most)
 	}
 	return nil
 }
