@@ -191,17 +191,20 @@ func (p *Plan) rows() []Expr {
 
 // Columns are the names of the source's columns that are read, in the source's
 // order.
-func (p *Plan) Columns() []string {
+func (p *Plan) Columns() []string { return ColumnsOf(p.Source.Schema, p.rows()...) }
+
+// ColumnsOf are the names of the columns of a schema that expressions read, in its order.
+func ColumnsOf(schema schemas.Schema, exprs ...Expr) []string {
 	read := map[string]bool{}
-	for _, e := range p.rows() {
+	for _, e := range exprs {
 		n, ok := e.(node)
 		if !ok {
-			return p.Source.Schema.Names() // made elsewhere, it may read any
+			return schema.Names() // made elsewhere, it may read any
 		}
 		columnsOf(n, read)
 	}
 	var out []string
-	for _, name := range p.Source.Schema.Names() {
+	for _, name := range schema.Names() {
 		if read[name] {
 			out = append(out, name)
 		}
