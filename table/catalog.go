@@ -23,6 +23,7 @@ import (
 
 	"lake/schemas"
 	"lake/storage"
+	"lake/table/manifest"
 )
 
 // ErrNoTable says that the catalog has no table of this name.
@@ -65,6 +66,8 @@ type Catalog struct {
 	fs      storage.FS
 	unmount func() // from iceberg-go
 	turn    *Turn
+
+	manifests manifest.Reader
 }
 
 // icebergCatalog is what of iceberg-go's catalogs is used here.
@@ -371,4 +374,17 @@ func newProperties(def Definition, schema *iceberg.Schema) (iceberg.Properties, 
 		props[k] = v
 	}
 	return props, nil
+}
+
+// codecOf is what a table's files are compressed with, as any engine may set it;
+// zstd where that is a codec that this writer does not have.
+func codecOf(props iceberg.Properties) string {
+	switch strings.ToLower(props[icebergtable.ParquetCompressionKey]) {
+	case "snappy":
+		return "snappy"
+	case "uncompressed", "none":
+		return "none"
+	default:
+		return "zstd"
+	}
 }

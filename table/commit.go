@@ -65,7 +65,7 @@ func (t *Table) Commit(ctx context.Context, c Commit) ([]Record, error) {
 		var err error
 		records, err = c.decide(s)
 		return records != nil, err
-	}, func(ctx context.Context, s *state) (*icebergtable.Transaction, error) {
+	}, func(ctx context.Context, s *state) (staged, error) {
 		return t.transaction(ctx, s, c)
 	})
 	if err != nil {
@@ -194,17 +194,17 @@ func appendTransaction(ctx context.Context, s *state, props iceberg.Properties, 
 // retry commits until decide says that it is done, or must not be. The first
 // try builds on what the handle has; after any error, whatever it says, the
 // table itself is asked. It has the process's turn from its first try on.
-func (t *Table) retry(ctx context.Context, decide func(*state) (done bool, err error), build func(context.Context, *state) (*icebergtable.Transaction, error)) error {
+func (t *Table) retry(ctx context.Context, decide func(*state) (done bool, err error), build func(context.Context, *state) (staged, error)) error {
 	return t.retryFrom(ctx, 0, decide, build)
 }
 
 // maintain is retry for what is not urgent and takes long to build: it has the
 // turn from its second try on.
-func (t *Table) maintain(ctx context.Context, decide func(*state) (done bool, err error), build func(context.Context, *state) (*icebergtable.Transaction, error)) error {
+func (t *Table) maintain(ctx context.Context, decide func(*state) (done bool, err error), build func(context.Context, *state) (staged, error)) error {
 	return t.retryFrom(ctx, 1, decide, build)
 }
 
-func (t *Table) retryFrom(ctx context.Context, turnAt int, decide func(*state) (done bool, err error), build func(context.Context, *state) (*icebergtable.Transaction, error)) error {
+func (t *Table) retryFrom(ctx context.Context, turnAt int, decide func(*state) (done bool, err error), build func(context.Context, *state) (staged, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, commitTime)
 	defer cancel()
 	s := t.now.Load()
@@ -366,7 +366,7 @@ func (t *Table) Append(ctx context.Context, key string, seq int64, files []icebe
 	err := t.retry(ctx, func(s *state) (bool, error) {
 		has, err := s.delivered(key)
 		return has >= seq, err
-	}, func(ctx context.Context, s *state) (*icebergtable.Transaction, error) {
+	}, func(ctx context.Context, s *state) (staged, error) {
 		if err := t.checkCleaned(ctx, s, files); err != nil {
 			return nil, err
 		}

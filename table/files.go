@@ -72,6 +72,9 @@ func (t *Table) Files(ctx context.Context, filter FileFilter) ([]File, error) {
 }
 
 func (t *Table) files(ctx context.Context, s *state, filter FileFilter) ([]File, error) {
+	if out, ok, err := t.plainFiles(ctx, s, filter); ok || err != nil {
+		return out, err
+	}
 	if s.ice.CurrentSnapshot() == nil && filter.Snapshot == 0 {
 		return nil, nil
 	}
@@ -110,10 +113,15 @@ func (t *Table) files(ctx context.Context, s *state, filter FileFilter) ([]File,
 		}
 		out = append(out, f)
 	}
-	slices.SortFunc(out, func(a, b File) int {
+	sortFiles(out)
+	return out, nil
+}
+
+// sortFiles puts the oldest rows first.
+func sortFiles(files []File) {
+	slices.SortFunc(files, func(a, b File) int {
 		return cmp.Or(cmp.Compare(a.Sequence, b.Sequence), cmp.Compare(a.Path, b.Path))
 	})
-	return out, nil
 }
 
 // checkDated makes sure that a range of dates is one of partitions.
@@ -131,25 +139,46 @@ type partitionPaths struct {
 	spec   *iceberg.PartitionSpec
 	record *iceberg.StructType
 	schema *iceberg.Schema
+	dates  map[iceberg.Date]string // of a spec of one date: most files are of one that was seen
 }
 
 func (p *partitionPaths) of(f iceberg.DataFile) string {
 	if p.spec.NumFields() == 0 {
 		return ""
 	}
-	return p.spec.PartitionToPath(icebergtable.GetPartitionRecord(f, p.record), p.schema)
+	var date iceberg.Date
+	dated := false
+	if p.spec.NumFields() == 1 {
+		date, dated = f.Partition()[p.spec.Field(0).FieldID].(iceberg.Date)
+	}
+	if path := p.dates[date]; dated && path != "" {
+		return path
+	}
+	path := p.spec.PartitionToPath(icebergtable.GetPartitionRecord(f, p.record), p.schema)
+	if dated {
+		p.dates[date] = path
+	}
+	return path
+}
+
+// pathsOf are the folder names of a spec, kept by it.
+func pathsOf(ice *icebergtable.Table, id int32, by map[int32]*partitionPaths) (*partitionPaths, error) {
+	if p := by[id]; p != nil {
+		return p, nil
+	}
+	spec := ice.Metadata().PartitionSpecByID(int(id))
+	if spec == nil {
+		return nil, fmt.Errorf("the table does not have partition spec %d", id)
+	}
+	by[id] = &partitionPaths{spec: spec, record: spec.PartitionType(ice.Schema()), schema: ice.Schema(), dates: map[iceberg.Date]string{}}
+	return by[id], nil
 }
 
 func (t *Table) newFile(s *state, task icebergtable.FileScanTask, paths map[int32]*partitionPaths) (File, error) {
 	f := task.File
-	p := paths[f.SpecID()]
-	if p == nil {
-		spec := s.ice.Metadata().PartitionSpecByID(int(f.SpecID()))
-		if spec == nil {
-			return File{}, fmt.Errorf("file %s is of partition spec %d, which the table does not have", f.FilePath(), f.SpecID())
-		}
-		p = &partitionPaths{spec: spec, record: spec.PartitionType(s.ice.Schema()), schema: s.ice.Schema()}
-		paths[f.SpecID()] = p
+	p, err := pathsOf(s.ice, f.SpecID(), paths)
+	if err != nil {
+		return File{}, fmt.Errorf("file %s: %w", f.FilePath(), err)
 	}
 	path, err := storage.Path(t.catalog.fs, f.FilePath())
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"lake/storage"
+	"lake/table/manifest"
 )
 
 // Keep says which snapshots stay: the Least newest and, of the Most newest, those
@@ -47,7 +48,7 @@ func (t *Table) Expire(ctx context.Context, keep Keep) (int, error) {
 			}
 		}
 		return tried, nil
-	}, func(_ context.Context, s *state) (*icebergtable.Transaction, error) {
+	}, func(_ context.Context, s *state) (staged, error) {
 		tx := s.ice.NewTransaction()
 		// Without the post-commit step, which deletes files that a reader or a
 		// suspended writer may still need.
@@ -105,7 +106,7 @@ func (t *Table) Clean(ctx context.Context, grace time.Duration) ([]OrphanFile, e
 	err := t.maintain(ctx, func(s *state) (bool, error) {
 		now, err := gcOf(s.ice)
 		return now.ID == g.ID, err
-	}, func(ctx context.Context, s *state) (*icebergtable.Transaction, error) {
+	}, func(ctx context.Context, s *state) (staged, error) {
 		last, err := gcOf(s.ice)
 		if err != nil {
 			return nil, err
@@ -224,30 +225,45 @@ func (t *Table) references(ctx context.Context, s *state) (map[string]bool, erro
 		if snapshot.ManifestList != "" {
 			use(snapshot.ManifestList)
 		}
-		manifests, err := snapshot.Manifests(files)
+		all, err := t.listManifests(files, snapshot)
 		if err != nil {
-			return nil, fmt.Errorf("read the manifest list of snapshot %d: %w", snapshot.SnapshotID, err)
+			return nil, err
 		}
-		for _, m := range manifests {
-			if !use(m.FilePath()) {
-				continue // read with an earlier snapshot
-			}
-			if err := eachLive(files, m, func(path string) { use(path) }); err != nil {
-				return nil, fmt.Errorf("read manifest %s: %w", m.FilePath(), err)
-			}
+		list := slices.DeleteFunc(all, func(m iceberg.ManifestFile) bool { return !use(m.FilePath()) }) // read with an earlier snapshot
+		live, err := t.livePaths(ctx, files, list)
+		if err != nil {
+			return nil, err
+		}
+		for _, path := range live {
+			use(path)
 		}
 	}
 	return used, errors.Join(errs...)
 }
 
-// eachLive visits the files that a manifest adds or carries on; those that it
-// says are deleted belong to older snapshots, whose own manifests have them.
-func eachLive(files icebergio.IO, m iceberg.ManifestFile, visit func(path string)) error {
-	for entry, err := range m.Entries(files, true) {
-		if err != nil {
-			return err
+// livePaths are the files that manifests add or carry on; those that they say are
+// deleted belong to older snapshots, whose own manifests have them.
+func (t *Table) livePaths(ctx context.Context, files icebergio.IO, list []iceberg.ManifestFile) ([]string, error) {
+	paths := make([][]string, len(list))
+	err := t.eachManifest(ctx, files, list, func(i int, entries []manifest.Entry) error {
+		for _, e := range entries {
+			if e.Status != iceberg.EntryStatusDELETED {
+				paths[i] = append(paths[i], e.File.FilePath())
+			}
 		}
-		visit(entry.DataFile().FilePath())
+		return nil
+	})
+	if !errors.Is(err, errForm) {
+		return slices.Concat(paths...), err
 	}
-	return nil
+	var out []string
+	for _, m := range list {
+		for entry, err := range m.Entries(files, true) {
+			if err != nil {
+				return nil, fmt.Errorf("read manifest %s: %w", m.FilePath(), err)
+			}
+			out = append(out, entry.DataFile().FilePath())
+		}
+	}
+	return out, nil
 }

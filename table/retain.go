@@ -68,7 +68,7 @@ func (t *Table) DropDates(ctx context.Context, before int32) (Dropped, error) {
 			}
 		}
 		return false, nil
-	}, func(ctx context.Context, s *state) (*icebergtable.Transaction, error) {
+	}, func(ctx context.Context, s *state) (staged, error) {
 		files, others, err := t.datesBefore(ctx, s, before)
 		if err != nil {
 			return nil, err

@@ -62,13 +62,18 @@ func (t *Table) rewrite(ctx context.Context, r Rewrite) error {
 			}
 		}
 		return false, nil
-	}, func(ctx context.Context, s *state) (*icebergtable.Transaction, error) {
+	}, func(ctx context.Context, s *state) (staged, error) {
 		dead, err := t.checkLive(ctx, s, r)
 		if err != nil {
 			return nil, err
 		}
 		if err := t.checkCleaned(ctx, s, r.New); err != nil {
 			return nil, err
+		}
+		if len(dead.positions)+len(dead.vectors)+len(dead.equalities) == 0 {
+			if made, ok, err := t.stageReplace(ctx, s, r, sequence, summary); ok || err != nil {
+				return made, err
+			}
 		}
 		tx := s.ice.NewTransaction()
 		if err := tx.AssertRefSnapshotID(icebergtable.MainBranch); err != nil {

@@ -38,7 +38,7 @@ func (t *Table) SetSortOrder(ctx context.Context, columns []string) (int, error)
 	if done, err := is(t.now.Load()); err != nil {
 		return fail(err)
 	} else if !done {
-		err := t.maintain(ctx, is, func(_ context.Context, s *state) (*icebergtable.Transaction, error) {
+		err := t.maintain(ctx, is, func(_ context.Context, s *state) (staged, error) {
 			fields, err := s.sortFields(columns)
 			if err != nil {
 				return nil, err

@@ -67,6 +67,12 @@ type mergedInts[T integer] struct {
 	before  int // entries of the dictionary when the page began
 	source  []T
 	numbers []int32 // by the source's
+
+	// entries of the source that are used for the first time: together they are looked for
+	// without waiting for one after the other
+	fresh  []int32
+	looked []T
+	found  []int32
 }
 
 func (v *mergedInts[T]) takeDictionary(d *Values) {
@@ -78,6 +84,7 @@ func (v *mergedInts[T]) takeDictionary(d *Values) {
 func (v *mergedInts[T]) dropDictionary() {
 	if v.source, v.numbers = v.source[:0], v.numbers[:0]; cap(v.source)*v.width() > maxKept/4 {
 		v.source, v.numbers = nil, nil
+		v.fresh, v.looked, v.found = nil, nil, nil
 	}
 }
 
@@ -91,19 +98,57 @@ func (v *mergedInts[T]) takeCodes(codes []int32) {
 		}
 		return
 	}
-	v.dict.hash()
+	v.numberFresh(codes)
 	n := len(v.codes)
 	v.codes = grow(v.codes, len(codes))
 	out, numbers := v.codes[n:], v.numbers
 	for i, c := range codes {
-		k := numbers[c]
-		if k < 0 {
-			k = v.dict.number(v.source[c])
-			numbers[c] = k
-		}
-		out[i] = k
+		out[i] = numbers[c]
 	}
 }
+
+// numberFresh numbers the entries that codes use for the first time, in their order.
+func (v *mergedInts[T]) numberFresh(codes []int32) {
+	fresh, numbers := v.fresh[:0], v.numbers
+	for _, c := range codes {
+		if numbers[c] == -1 {
+			numbers[c] = -2
+			fresh = append(fresh, c)
+		}
+	}
+	v.fresh = fresh
+	if len(fresh) == 0 {
+		return
+	}
+	v.looked = grow(v.looked[:0], len(fresh))
+	for i, c := range fresh {
+		v.looked[i] = v.source[c]
+	}
+	v.found = v.look(v.found[:0], v.looked)
+	for i, c := range fresh {
+		numbers[c] = v.found[i]
+	}
+}
+
+// look appends the numbers of values to dst. What lies close together is not hashed:
+// a table of its span is no larger than one of hashes.
+func (v *mergedInts[T]) look(dst []int32, values []T) []int32 {
+	low, high := values[0], values[0]
+	for _, x := range values {
+		low, high = min(low, x), max(high, x)
+	}
+	dst = grow(dst, len(values))
+	out := dst[len(dst)-len(values):]
+	if v.dict.reach(low, high, max(len(values), leastSpan/2)) {
+		v.dict.lookDirect(out, values)
+	} else {
+		v.dict.lookHashed(out, values, low == high)
+	}
+	return dst
+}
+
+// leastSpan is what the values of a dictionary may span whatever their number.
+const leastSpan = 1 << 16
 
 func (v *mergedInts[T]) add(arr arrow.Array, at span) {
 	v.ints.add(arr, at)
@@ -123,17 +168,14 @@ func (v *mergedInts[T]) settle() {
 	if v.stopped || v.tooWide != nil || len(v.page) == 0 {
 		return
 	}
-	v.dict.hash()
-	n := len(v.codes)
-	v.codes = grow(v.codes, len(v.page))
-	v.dict.lookHashed(v.codes[n:], v.page, false)
+	v.codes = v.look(v.codes, v.page)
 	v.page = v.page[:0]
 }
 
 func (v *mergedInts[T]) pageBytes() int { return v.ints.pageBytes() + len(v.codes)*v.width() }
 
 func (v *mergedInts[T]) heldBytes() int {
-	return v.ints.heldBytes() + 4*cap(v.codes) + cap(v.source)*v.width() + 4*cap(v.numbers)
+	return v.ints.heldBytes() + (cap(v.source)+cap(v.looked))*v.width() + 4*(cap(v.codes)+cap(v.numbers)+cap(v.fresh)+cap(v.found))
 }
 
 func (v *mergedInts[T]) encode(s *scratch, dst []byte, at position) ([]byte, format.Encoding, bounds, error) {
@@ -181,7 +223,7 @@ func (v *mergedInts[T]) encode(s *scratch, dst []byte, at position) ([]byte, for
 		}
 	}
 	if v.stopped {
-		v.dict.table = nil
+		v.dict.table, v.dict.direct = nil, nil
 	}
 	return append(dst, s.other...), format.RLEDictionary, b, nil
 }
