@@ -245,7 +245,7 @@ func TestHadoopRequests(t *testing.T) {
 	daemon := []string{"renewLease", "sendHeartbeat", "blockReport", "blockReceivedAndDeleted", "registerDatanode", "versionRequest", "cacheReport", "getTransactionId"}
 	var each [2]map[string]int
 	var commits [2]int
-	for i, records := range []string{"600", "300"} {
+	for i, records := range []string{"1200", "400"} {
 		dir := t.TempDir()
 		writeKillInput(t, dir)
 		job := strings.Replace(hadoopJob(h, m), "max_records: 700", "max_records: "+records, 1)

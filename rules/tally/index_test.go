@@ -107,6 +107,57 @@ func TestIntGroups(t *testing.T) {
 	}
 }
 
+// TestIntGroupsTurnDense has an index take another form as its keys do: few that lie
+// apart among many that do not, then so many apart that none is dense, and then dense
+// again among more.
+func TestIntGroupsTurnDense(t *testing.T) {
+	x := newIntGroups(7)
+	want := map[int64]int32{}
+	form := func() (dense, large bool) { return x.dense.numbers != nil, x.dense.numbers == nil && x.small == nil }
+	find := func(key int64) {
+		g, known := want[key]
+		if !known {
+			g = int32(len(want))
+			want[key] = g
+		}
+		if got := x.find(key); got != g {
+			require.Equal(t, g, got, "key %d", key)
+		}
+	}
+	for i := range int64(2000) {
+		find(-i)
+		find(-i) // it is there
+	}
+	find(math.MaxInt64)
+	find(math.MinInt64)
+	dense, _ := form()
+	require.True(t, dense)
+	require.Equal(t, 2, x.dense.strays)
+	for i := range int64(1000) { // the range grows at both ends, over what strayed before
+		find(3000 + i)
+		find(-3000 - i)
+	}
+	for i := int64(-5000); i < 5000; i++ {
+		find(i)
+	}
+	dense, _ = form()
+	require.True(t, dense)
+	for i := range int64(2500) {
+		find(i << 32)
+	}
+	_, large := form()
+	require.True(t, large)
+	for i := range int64(60_000) {
+		find(i - 100)
+	}
+	dense, _ = form()
+	require.True(t, dense)
+	for key, g := range want {
+		require.Equal(t, g, x.find(key), "key %d", key)
+	}
+	require.Equal(t, len(want), x.len())
+}
+
 // TestByteSet compares an index of texts with a map, over the pieces of its arena
 // and with texts that take several.
 func TestByteSet(t *testing.T) {

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestReadme follows what README.md says of a job of one's own to the letter.
+func TestReadme(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	_, section, found := strings.Cut(string(text), "## A job of your own in five minutes\n")
+	require.True(t, found)
+	section, _, found = strings.Cut(section, "\n## ")
+	require.True(t, found)
+
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "portal"), 0o755))
+	files := regexp.MustCompile("(?s)```yaml\n(.*?)```\n").FindAllStringSubmatch(section, -1)
+	require.Len(t, files, 2)
+	for i, name := range []string{"portal.yaml", "portal.test.yaml"} {
+		require.Contains(t, section, "`"+name+"`")
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "portal", name), []byte(files[i][1]), 0o644))
+	}
+	script := "set -ex\n"
+	for _, line := range regexp.MustCompile(`(?m)^    (.*)$`).FindAllStringSubmatch(regexp.MustCompile("(?s)```yaml.*?```").ReplaceAllString(section, ""), -1) {
+		script += line[1] + "\n"
+	}
+	script += "lake lint events.yaml\n"
+	require.Equal(t, 11, strings.Count(script, "\nlake "), script)
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", script)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	for _, said := range []string{
+		"1 test, 0 failed",
+		"100,000 records in = 100,000 rows landed + 0 dead letters",
+		"0 records in = 0 rows landed + 0 dead letters",
+		`{"user_id":168,"property_id":4026,"date":"2021-11-30T00:00:00.000+05:30","event":"Login","dt":"2021-11-30"}`,
+		"duckdb events: loaded 100,000 rows in 1 partition",
+		"100,000 in = 100,000 rows + 0 dead letters",
+	} {
+		require.Contains(t, string(out), said)
+	}
+}
