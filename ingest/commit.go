@@ -29,12 +29,8 @@ func (p *pipeline) commit(ctx context.Context) error {
 	started := time.Now()
 	committing, cancel := context.WithTimeout(ctx, commitTime)
 	defer cancel()
-	files, err := p.writer.Flush(committing)
-	if err != nil {
-		return fmt.Errorf("write data files of %s: %w", p.Table.Name(), err)
-	}
 	id := uuid.NewString()
-	c := table.Commit{Files: files}
+	var c table.Commit
 	var moved []*shard
 	for _, name := range slices.Sorted(maps.Keys(p.shards)) {
 		if s := p.shards[name]; s.pending.records > 0 || s.pending.moved {
@@ -43,8 +39,16 @@ func (p *pipeline) commit(ctx context.Context) error {
 	}
 	c.Steps = make([]table.Step, len(moved))
 	checkpoints := make([]*checkpoint, len(moved))
+	// The data files and the checkpoints know nothing of one another: while the ones wait
+	// for the disk, the others are encoded.
 	var group errgroup.Group
 	group.SetLimit(atOnce)
+	group.Go(func() (err error) {
+		if c.Files, err = p.writer.Flush(committing); err != nil {
+			return fmt.Errorf("write data files of %s: %w", p.Table.Name(), err)
+		}
+		return nil
+	})
 	for i, s := range moved {
 		next := s.record
 		next.Seq, next.CommitID = s.record.Seq+1, id
@@ -77,10 +81,10 @@ func (p *pipeline) commit(ctx context.Context) error {
 	}
 	q := p.pending
 	p.Log.Debug("committed", "table", p.Table.Name(), "shards", len(moved), "records", q.records, "rows", q.rows,
-		"dead_letters", q.letters, "files", len(files), "took", time.Since(started).Round(time.Millisecond))
+		"dead_letters", q.letters, "files", len(c.Files), "took", time.Since(started).Round(time.Millisecond))
 	p.run.Commits++
 	p.committed = time.Now()
-	p.result.Files += len(files)
+	p.result.Files += len(c.Files)
 	p.pending = pending{}
 	p.Reset = "" // done, should the session begin anew
 	if p.Committed != nil {

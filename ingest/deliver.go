@@ -45,6 +45,9 @@ func (s *shard) deliver(ctx context.Context, c *checkpoint, show func(load.Deliv
 		}
 	}()
 	for _, part := range c.Answers {
+		if show == nil && !p.taken(part.Rule) {
+			continue
+		}
 		data, err := c.section(part.Rows)
 		if err != nil {
 			return fmt.Errorf("read the answers of commit %d: %w", c.Seq, err)
@@ -77,6 +80,11 @@ func (s *shard) deliver(ctx context.Context, c *checkpoint, show func(load.Deliv
 		show(d)
 	}
 	return nil
+}
+
+// taken reports whether any sink takes a rule's answers.
+func (p *pipeline) taken(rule string) bool {
+	return slices.ContainsFunc(p.Rules, func(r Rule) bool { return r.Name == rule && len(r.Sinks) > 0 })
 }
 
 // takes reports whether a sink takes a rule's answers.

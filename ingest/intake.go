@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"time"
 
@@ -44,13 +45,20 @@ type decoded struct {
 	astray   bool              // a row is not in the partition that its key's hash says
 	letters  []Letter
 	err      error
+
+	held []*memory.Buffer // behind offsets, times and dates; the worker's next batches get them
 }
 
+// release gives up the rows and all that is said of each.
 func (d *decoded) release() {
 	if d.rows != nil {
 		d.rows.Release()
 		d.rows = nil
 	}
+	for _, b := range d.held {
+		b.Release()
+	}
+	d.offsets, d.times, d.marks, d.dates, d.held = nil, nil, nil, nil, nil
 }
 
 // intake polls the source and decodes on several goroutines, in order.
@@ -122,7 +130,7 @@ func (in *intake) start(ctx context.Context, group *errgroup.Group) {
 				j.done <- w.decode(j.batch)
 			}
 			if err == nil {
-				w.decoder.Release()
+				w.release()
 			}
 			return nil
 		})
@@ -155,6 +163,11 @@ type worker struct {
 	column  int // of the event time in the decoder's schema
 	clock   *schemas.ZoneClock
 	mem     memory.Allocator
+
+	room    *decode.Recycler
+	records []int32       // of each row of a batch; scratch
+	base    *arrow.Schema // of the last rows that columns were added to
+	made    *arrow.Schema // base with them
 }
 
 func (in *intake) newWorker() (*worker, error) {
@@ -162,12 +175,25 @@ func (in *intake) newWorker() (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &worker{decoder: decoder, time: in.time, keys: in.keys, mem: in.mem}
+	w := &worker{decoder: decoder, time: in.time, keys: in.keys, mem: in.mem, room: decode.NewRecycler(in.mem)}
 	if in.time != nil {
 		w.clock = schemas.NewZoneClock(in.time.Zone)
 		w.column = in.time.Column
 	}
 	return w, nil
+}
+
+func (w *worker) release() {
+	w.decoder.Release()
+	w.room.Close()
+}
+
+// buffer is memory that is d's until it is released; it is not cleared.
+func (w *worker) buffer(d *decoded, size int) []byte {
+	b := memory.NewBufferWithAllocator(w.room.Allocate(size), w.room)
+	b.ResizeNoShrink(size)
+	d.held = append(d.held, b)
+	return b.Bytes()
 }
 
 // decode turns a batch into rows and dead letters and hands its buffers back.
@@ -180,7 +206,8 @@ func (w *worker) decode(batch Batch) *decoded {
 	if len(batch.Records) == 0 {
 		return d
 	}
-	rows := make([]int32, 0, len(batch.Records)) // record of each row
+	rows := slices.Grow(w.records[:0], len(batch.Records)) // record of each row
+	w.records = rows
 	for i, record := range batch.Records {
 		d.bytes += int64(len(record))
 		err := w.decoder.Append(record)
@@ -201,7 +228,7 @@ func (w *worker) decode(batch Batch) *decoded {
 		return d
 	}
 	d.rows = out
-	d.offsets = make([]int64, len(rows))
+	d.offsets = arrow.Int64Traits.CastFromBytes(w.buffer(d, len(rows)*arrow.Int64SizeBytes))
 	for i, r := range rows {
 		d.offsets[i] = batch.Offsets[r]
 	}
@@ -260,36 +287,63 @@ func (w *worker) letter(batch Batch, record int, stage decode.Stage, reason stri
 // readTimes fills in each row's event time and date; one that is null or
 // implausible is refused.
 func (w *worker) readTimes(d *decoded, batch Batch, rows []int32, refuse func(row int, reason string)) {
-	times := make([]int64, len(rows))
-	d.dates = make([]int32, len(rows))
-	var column *array.Timestamp
-	if w.time.Name != RecordTime {
-		column = d.rows.Column(w.column).(*array.Timestamp)
-		copy(times, arrow.Int64Traits.CastFromBytes(arrow.TimestampTraits.CastToBytes(column.Values())))
+	d.dates = arrow.Int32Traits.CastFromBytes(w.buffer(d, len(rows)*arrow.Int32SizeBytes))
+	var sure bool // that every row has a time
+	switch {
+	case w.time.Name != RecordTime:
+		d.times = w.columnTimes(d.rows)
+		sure = d.rows.Column(w.column).NullN() == 0
+	default:
+		d.times = arrow.Int64Traits.CastFromBytes(w.buffer(d, len(rows)*arrow.Int64SizeBytes))
+		if sure = batch.Times != nil; sure {
+			for i, r := range rows {
+				d.times[i] = batch.Times[r]
+			}
+		}
 	}
-	for i, r := range rows {
-		reason := ""
-		switch {
-		case column == nil && batch.Times == nil:
-			reason = "the source gives records no time of their own"
-		case column == nil:
-			times[i] = batch.Times[r]
-		case column.IsNull(i):
-			reason = "the event time is null"
-		}
-		if t := times[i]; reason == "" && (t < earliestTime || t >= latestTime) {
-			reason = "the event time " + time.UnixMicro(t).UTC().Format(time.RFC3339) + " is outside of 1970-01-02 to 2200-01-01"
-		}
-		if reason == "" && w.time.refuses(times[i]) {
-			reason = "the event time " + time.UnixMicro(times[i]).UTC().Format(time.RFC3339) + " is more than time.max_future ahead of the clock"
-		}
-		if reason != "" {
+	d.marks = d.times
+	ahead := w.time.refusedFrom()
+	if sure && plausible(d.times, ahead) {
+		w.clock.Dates(d.times, d.dates)
+		return
+	}
+	for i, t := range d.times {
+		if reason := w.implausible(d, batch, i, t, ahead); reason != "" {
 			refuse(i, w.time.Name+": "+reason)
 			continue
 		}
-		d.dates[i] = w.clock.Date(times[i])
+		d.dates[i] = w.clock.Date(t)
 	}
-	d.times, d.marks = times, times
+}
+
+// columnTimes are the event times as the rows have them; they live as long as these.
+func (w *worker) columnTimes(rows arrow.RecordBatch) []int64 {
+	values := rows.Column(w.column).(*array.Timestamp).TimestampValues()
+	return arrow.Int64Traits.CastFromBytes(arrow.TimestampTraits.CastToBytes(values))
+}
+
+// plausible reports whether no time is refused.
+func plausible(times []int64, ahead int64) bool {
+	least, most := latestTime, earliestTime
+	for _, t := range times {
+		least, most = min(least, t), max(most, t)
+	}
+	return least >= earliestTime && most < min(latestTime, ahead)
+}
+
+// implausible says why a row's time is refused; "": it is not.
+func (w *worker) implausible(d *decoded, batch Batch, row int, t, ahead int64) string {
+	switch {
+	case w.time.Name != RecordTime && d.rows.Column(w.column).IsNull(row):
+		return "the event time is null"
+	case w.time.Name == RecordTime && batch.Times == nil:
+		return "the source gives records no time of their own"
+	case t < earliestTime || t >= latestTime:
+		return "the event time " + time.UnixMicro(t).UTC().Format(time.RFC3339) + " is outside of 1970-01-02 to 2200-01-01"
+	case t >= ahead:
+		return "the event time " + time.UnixMicro(t).UTC().Format(time.RFC3339) + " is more than time.max_future ahead of the clock"
+	}
+	return ""
 }
 
 // lookAhead keeps the watermark from event times that are too far ahead of the
@@ -299,6 +353,9 @@ func (w *worker) lookAhead(d *decoded) {
 		return
 	}
 	bound := time.Now().Add(w.time.MaxFuture).UnixMicro()
+	if len(d.times) == 0 || slices.Max(d.times) <= bound {
+		return
+	}
 	for i, t := range d.times {
 		if t <= bound {
 			continue
@@ -311,15 +368,19 @@ func (w *worker) lookAhead(d *decoded) {
 	}
 }
 
-// refuses reports whether a row of this event time becomes a dead letter.
-func (t *EventTime) refuses(at int64) bool {
-	return t.RefuseFuture && t.MaxFuture > 0 && at > time.Now().Add(t.MaxFuture).UnixMicro()
+// refusedFrom is the first event time that makes its row a dead letter, by the clock of now.
+func (t *EventTime) refusedFrom() int64 {
+	if !t.RefuseFuture || t.MaxFuture <= 0 {
+		return math.MaxInt64
+	}
+	return time.Now().Add(t.MaxFuture).UnixMicro() + 1
 }
 
 // drop removes rows from a decoded batch.
 func (w *worker) drop(d *decoded, refused map[int]bool) error {
 	keep := array.NewBooleanBuilder(w.mem)
 	defer keep.Release()
+	ofColumn := w.time != nil && w.time.Name != RecordTime // the times then move with the rows
 	n := 0
 	for i := range d.offsets {
 		keep.Append(!refused[i])
@@ -327,8 +388,11 @@ func (w *worker) drop(d *decoded, refused map[int]bool) error {
 			continue
 		}
 		d.offsets[n] = d.offsets[i]
-		if d.times != nil {
-			d.times[n], d.dates[n] = d.times[i], d.dates[i]
+		if d.dates != nil {
+			d.dates[n] = d.dates[i]
+			if !ofColumn {
+				d.times[n] = d.times[i]
+			}
 		}
 		if d.null != nil {
 			d.null[n] = d.null[i]
@@ -336,9 +400,8 @@ func (w *worker) drop(d *decoded, refused map[int]bool) error {
 		n++
 	}
 	d.offsets = d.offsets[:n]
-	if d.times != nil {
+	if d.dates != nil {
 		d.times, d.dates = d.times[:n], d.dates[:n]
-		d.marks = d.times
 	}
 	if d.null != nil {
 		d.null = d.null[:n]
@@ -352,33 +415,52 @@ func (w *worker) drop(d *decoded, refused map[int]bool) error {
 	}
 	d.rows.Release()
 	d.rows = kept
+	if ofColumn {
+		d.times = w.columnTimes(kept)
+	}
+	d.marks = d.times
 	return nil
 }
 
 // append puts dt, and _timestamp where it is the event time, behind the rows' columns.
 func (w *worker) append(d *decoded) {
+	if len(w.time.Made) == 0 {
+		return
+	}
 	n := len(d.dates)
-	fields := append([]arrow.Field{}, d.rows.Schema().Fields()...)
-	columns := append([]arrow.Array{}, d.rows.Columns()...)
-	add := func(f schemas.Field, values []byte) {
-		field := f.Arrow()
-		data := array.NewData(field.Type, n, []*memory.Buffer{nil, memory.NewBufferBytes(values)}, nil, 0, 0)
-		column := array.MakeFromData(data)
-		data.Release()
-		fields, columns = append(fields, field), append(columns, column)
-	}
-	made := len(columns)
+	columns := slices.Grow(slices.Clone(d.rows.Columns()), len(w.time.Made))
+	have := len(columns)
 	for _, f := range w.time.Made {
+		values := arrow.Int32Traits.CastToBytes(d.dates)
 		if f.Name == RecordTime {
-			add(f, arrow.Int64Traits.CastToBytes(d.times))
-		} else {
-			add(f, arrow.Int32Traits.CastToBytes(d.dates))
+			values = arrow.Int64Traits.CastToBytes(d.times)
 		}
+		data := array.NewData(f.Type.Arrow(), n, []*memory.Buffer{nil, d.behind(values)}, nil, 0, 0)
+		columns = append(columns, array.MakeFromData(data))
+		data.Release()
 	}
-	rows := array.NewRecordBatch(arrow.NewSchema(fields, nil), columns, int64(n))
-	for _, c := range columns[made:] {
+	if base := d.rows.Schema(); base != w.base {
+		fields := slices.Clone(base.Fields())
+		for _, f := range w.time.Made {
+			fields = append(fields, f.Arrow())
+		}
+		w.base, w.made = base, arrow.NewSchema(fields, nil)
+	}
+	rows := array.NewRecordBatch(w.made, columns, int64(n))
+	for _, c := range columns[have:] {
 		c.Release()
 	}
 	d.rows.Release()
 	d.rows = rows
+}
+
+// behind is the buffer that has these values, for an array that may outlive d; where no
+// buffer of d has them, the garbage collector keeps them.
+func (d *decoded) behind(values []byte) *memory.Buffer {
+	for _, b := range d.held {
+		if have := b.Bytes(); len(have) > 0 && len(values) > 0 && &have[0] == &values[0] {
+			return b
+		}
+	}
+	return memory.NewBufferBytes(values)
 }

@@ -64,7 +64,7 @@ func Rehearse(ctx context.Context, cfg Config, takes []Take) (*Rehearsal, error)
 	if err != nil {
 		return r, err
 	}
-	defer w.decoder.Release()
+	defer w.release()
 	offset := int64(0)
 	for _, take := range takes {
 		batch := Batch{Partition: "test", Records: take.Records}

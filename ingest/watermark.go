@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -85,8 +86,10 @@ func (w *watermark) rows(partition string, times []int64, dst []int64) []int64 {
 	p.idle, p.caughtUp = false, time.Time{}
 	others := w.least(p)
 	largest, current := p.largest, w.current
-	for _, t := range times {
-		dst = append(dst, current)
+	from := len(dst)
+	dst = slices.Grow(dst, len(times))[:from+len(times)]
+	for i, t := range times {
+		dst[from+i] = current
 		if t <= largest {
 			continue
 		}

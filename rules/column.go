@@ -1,10 +1,7 @@
 package rules
 
 import (
-	"bytes"
-	"encoding/binary"
 	"fmt"
-	"sort"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -157,66 +154,6 @@ func findKey(keys *array.String, from, to int64, key string) int32 {
 		}
 	}
 	return -1
-}
-
-// textEquals is the form column = 'text' or column != 'text', the hot one. It
-// is not ok where the batch holds the column in another form than Arrow's string.
-func textEquals(col *column, text string, negated bool) func(e *evaluation) (v vector, ok bool, err error) {
-	want := []byte(text)
-	return func(e *evaluation) (vector, bool, error) {
-		a, err := col.find(e.batch)
-		if err != nil {
-			return vector{}, false, err
-		}
-		texts, ok := a.(*array.String)
-		if !ok || a.Len() == 0 {
-			return vector{}, false, nil
-		}
-		out := make([]bool, texts.Len())
-		var all []byte
-		if data := texts.Data().Buffers()[2]; data != nil {
-			all = data.Bytes()
-		}
-		offsets := texts.ValueOffsets()
-		from := offsets[0]
-		i := 0
-		if first, last, mask, short := edges(want); short {
-			// Of each text the length and the first and last eight bytes, without a
-			// branch that has to be guessed; but of those at the end, behind which the
-			// buffer has no eight bytes.
-			n, behind := len(want), max(0, len(want)-8)
-			room := int32(len(all) - max(n, 8))
-			safe := sort.Search(len(out), func(i int) bool { return offsets[i] > room })
-			for k, to := range offsets[1 : safe+1] {
-				text := all[from:]
-				differ := (binary.LittleEndian.Uint64(text) ^ first) | (binary.LittleEndian.Uint64(text[behind:]) ^ last)
-				out[k] = (differ&mask|uint64(int(to-from)^n) == 0) != negated
-				from = to
-			}
-			i = safe
-		}
-		for ; i < len(out); i++ {
-			to := offsets[i+1]
-			out[i] = (int(to-from) == len(want) && bytes.Equal(all[from:to], want)) != negated
-			from = to
-		}
-		return vectorOf(out, nullsIn(a)), true, nil
-	}
-}
-
-// edges are the first and last eight bytes of a text of at most sixteen; of one
-// shorter than eight both are the text, and mask covers it.
-func edges(text []byte) (first, last, mask uint64, short bool) {
-	if len(text) > 16 {
-		return 0, 0, 0, false
-	}
-	if len(text) >= 8 {
-		return binary.LittleEndian.Uint64(text), binary.LittleEndian.Uint64(text[len(text)-8:]), ^uint64(0), true
-	}
-	var eight [8]byte
-	copy(eight[:], text)
-	first = binary.LittleEndian.Uint64(eight[:])
-	return first, first, 1<<(8*len(text)) - 1, true
 }
 
 // presence reads only whether a column is null: of any type.

@@ -49,6 +49,7 @@ func (c *checker) split(p *Plan, items []item, keys []key, having node) {
 	if having != nil {
 		if n := g.rewrite(having); n != nil {
 			p.Having = n
+			p.Bound = p.threshold()
 		}
 	}
 }
@@ -167,7 +168,7 @@ func (g *grouper) rewrite(n node) node {
 		return g.c.fail(n.place, hint, "%s is neither in GROUP BY nor in an aggregate", short(n.String()))
 	case *call:
 		out := *n
-		out.direct = nil // it reads the columns of rows
+		out.direct, out.texts = nil, nil // they read the columns of rows
 		out.args = make([]node, len(n.args))
 		for i, a := range n.args {
 			if out.args[i] = g.rewrite(a); out.args[i] == nil {

@@ -112,6 +112,7 @@ type call struct {
 	run   kernel
 	// direct replaces args and run where it is ok: forms that need not read all of a column.
 	direct func(e *evaluation) (v vector, ok bool, err error)
+	texts  *textEquals // where it is one
 }
 
 // kernel computes n values from its arguments, which have n values each or one.

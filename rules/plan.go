@@ -34,8 +34,9 @@ type Plan struct {
 	Keys    []Column // GROUP BY columns but the window, over the source's columns
 	Window  *Window  // nil: none
 	Aggs    []Agg
-	Having  Expr     // over the group batch, BOOL, NULL is false; nil: every group
-	Select  []Column // over the group batch; over the source's columns where not Grouped
+	Having  Expr       // over the group batch, BOOL, NULL is false; nil: every group
+	Bound   *Threshold // what a count has to reach before Having can be true; nil: nothing is known
+	Select  []Column   // over the group batch; over the source's columns where not Grouped
 
 	windowExpr node // what GROUP BY has for Window
 }
@@ -190,17 +191,20 @@ func (p *Plan) rows() []Expr {
 
 // Columns are the names of the source's columns that are read, in the source's
 // order.
-func (p *Plan) Columns() []string {
+func (p *Plan) Columns() []string { return ColumnsOf(p.Source.Schema, p.rows()...) }
+
+// ColumnsOf are the names of the columns of a schema that expressions read, in its order.
+func ColumnsOf(schema schemas.Schema, exprs ...Expr) []string {
 	read := map[string]bool{}
-	for _, e := range p.rows() {
+	for _, e := range exprs {
 		n, ok := e.(node)
 		if !ok {
-			return p.Source.Schema.Names() // made elsewhere, it may read any
+			return schema.Names() // made elsewhere, it may read any
 		}
 		columnsOf(n, read)
 	}
 	var out []string
-	for _, name := range p.Source.Schema.Names() {
+	for _, name := range schema.Names() {
 		if read[name] {
 			out = append(out, name)
 		}

@@ -312,7 +312,8 @@ func (c *checker) compare(op *operation, at int, l, r node) node {
 	col, isColumn := args[0].(*column)
 	lit, isLiteral := args[1].(*literal)
 	if isColumn && isLiteral && !lit.isNull() && len(col.steps) == 0 && t.Kind == schemas.String && (op == opEqual || op == opNotEqual) {
-		n.(*call).direct = textEquals(col, lit.v.texts[0], op == opNotEqual)
+		texts := &textEquals{col: col, want: []byte(lit.v.texts[0]), negated: op == opNotEqual}
+		n.(*call).direct, n.(*call).texts = texts.eval, texts
 	}
 	return n
 }

@@ -14,7 +14,7 @@ import (
 
 // TestTextEqualsOfEachLength compares column = 'text' with Go's own comparison:
 // texts of all lengths around the words that are compared, that differ in one byte
-// at any place, lie at the very end of the batch, are NULL, or in a slice of it.
+// at any place, lie at the very end of the batch, are NULL, or in a slice of it, evaluated and listed.
 func TestTextEqualsOfEachLength(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 5))
 	source := testSource()
@@ -35,7 +35,7 @@ func TestTextEqualsOfEachLength(t *testing.T) {
 			case 2:
 				text = text[:r.IntN(length+1)]
 			}
-			texts, valid = append(texts, string(text)), append(valid, r.IntN(10) > 0)
+			texts, valid = append(texts, string(text)), append(valid, r.IntN(10) > 0 || length%2 == 0)
 		}
 		build := array.NewRecordBuilder(memory.DefaultAllocator, source.Schema.Arrow())
 		for k, f := range build.Fields() {
@@ -55,12 +55,23 @@ func TestTextEqualsOfEachLength(t *testing.T) {
 				got, err := e.Eval(&Eval{Mem: memory.DefaultAllocator}, rows)
 				require.NoError(t, err)
 				require.Equal(t, arrow.FixedWidthTypes.Boolean, got.DataType())
+				var holds []int32
 				for i := range got.Len() {
+					if got.IsValid(i) && got.(*array.Boolean).Value(i) {
+						holds = append(holds, int32(i))
+					}
 					text := texts[int(from)+i]
 					require.Equal(t, !valid[int(from)+i], got.IsNull(i), "%s of %q", where, text)
 					if got.IsValid(i) {
 						require.Equal(t, (text == want) == strings.Contains(where, " = "), got.(*array.Boolean).Value(i), "%s of %q", where, text)
 					}
+				}
+				listed, ok, err := e.(Selector).Select(rows, []int32{-7})
+				require.NoError(t, err)
+				require.Equal(t, got.NullN() == 0, ok)
+				require.Equal(t, int32(-7), listed[0])
+				if ok {
+					require.Equal(t, append([]int32{-7}, holds...), listed, where)
 				}
 				got.Release()
 				rows.Release()

@@ -331,11 +331,14 @@ func TestZoneClock(t *testing.T) {
 		}
 		random.Shuffle(len(times), func(i, j int) { times[i], times[j] = times[j], times[i] })
 		clock := NewZoneClock(loc)
-		for _, micros := range times {
+		dates := make([]int32, len(times))
+		NewZoneClock(loc).Dates(times, dates)
+		for i, micros := range times {
 			at := time.UnixMicro(micros).In(loc)
 			year, month, day := at.Date()
 			local := time.Date(year, month, day, at.Hour(), at.Minute(), at.Second(), at.Nanosecond(), time.UTC)
 			require.Equal(t, local.UnixMicro(), clock.Local(micros), "%s", at)
+			require.Equal(t, int32(time.Date(year, month, day, 0, 0, 0, 0, time.UTC).Unix()/86400), dates[i], "%s", at)
 			// the dates around it, which the clock knows by then, or should not think that it knows
 			for _, near := range []int64{0, 1, -3600_000000, 3600_000000, -1} {
 				at := time.UnixMicro(micros + near).In(loc)

@@ -55,6 +55,19 @@ func (c *ZoneClock) Date(micros int64) int32 {
 	return c.day
 }
 
+// Dates sets dst to the local date of each instant, as Date gives it.
+func (c *ZoneClock) Dates(micros []int64, dst []int32) {
+	dst = dst[:len(micros)]
+	from, to, day := c.dayFrom, c.dayTo, c.day
+	for i, at := range micros {
+		if at < from || at >= to {
+			day = c.Date(at)
+			from, to = c.dayFrom, c.dayTo
+		}
+		dst[i] = day
+	}
+}
+
 // Local is what the wall clock reads at an instant: µs since 1970-01-01 00:00:00 local.
 func (c *ZoneClock) Local(micros int64) int64 {
 	if micros < c.from || micros >= c.to {

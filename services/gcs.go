@@ -24,7 +24,7 @@ func StartGCS(ctx context.Context, o Options) (*GCS, error) {
 	}
 	g, err := attempts("fake-gcs-server", o, func(h home) (*GCS, error) {
 		g := &GCS{newObjects("fake-gcs-server", h)}
-		return g, g.first(ctx, storeProgram{healthy: "/_internal/healthcheck", makeBucket: g.MakeBucket, command: func(s *objects) command {
+		return g, g.first(ctx, storeProgram{long: o.Long, healthy: "/_internal/healthcheck", makeBucket: g.MakeBucket, command: func(s *objects) command {
 			args := []string{program, "-scheme", "http", "-host", "127.0.0.1", "-port", fmt.Sprint(s.port), "-backend", "filesystem",
 				"-filesystem-root", s.Data(), "-public-host", fmt.Sprint("127.0.0.1:", s.port), "-external-url", s.Endpoint(), "-log-level", "warn"}
 			for key, value := range o.Settings {

@@ -31,7 +31,8 @@ type HDFS struct {
 	home  home
 	java  string
 	jars  string // classpath
-	kdc   *KDC   // nil: without Kerberos
+	flags []string
+	kdc   *KDC // nil: without Kerberos
 	ports hdfsPorts
 
 	mu   sync.Mutex
@@ -61,7 +62,10 @@ func startHDFS(ctx context.Context, o Options) (*HDFS, error) {
 		return nil, err
 	}
 	return attempts("hdfs", o, func(place home) (*HDFS, error) {
-		h := &HDFS{home: place, java: java, jars: filepath.Join(jars, "*"), kdc: o.KDC}
+		h := &HDFS{home: place, java: java, jars: filepath.Join(jars, "*"), flags: smallJVM, kdc: o.KDC}
+		if o.Long {
+			h.flags = longJVM
+		}
 		return h, h.first(ctx, o.Settings)
 	})
 }
@@ -148,7 +152,7 @@ log4j.appender.out.layout.ConversionPattern=%d{ISO8601} %-5p %c{2}: %m%n
 
 // args are the command line of one of the two.
 func (h *HDFS) args(class string, more ...string) []string {
-	args := append([]string{h.java, "-Xmx256m"}, smallJVM...)
+	args := append([]string{h.java, "-Xmx256m"}, h.flags...)
 	args = append(args, h.kdc.jvm()...)
 	args = append(args, "-Djava.net.preferIPv4Stack=true", "-Dhadoop.log.dir="+filepath.Join(h.home.dir, "log"),
 		"--add-opens=java.base/java.lang=ALL-UNNAMED", "-cp", h.ConfDir()+":"+h.jars, "org.apache.hadoop.hdfs.server."+class)

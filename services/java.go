@@ -20,6 +20,10 @@ const (
 // halves the start of a broker and moves as many records.
 var smallJVM = []string{"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"}
 
+// longJVM are those of one that is measured: it compiles as it does where it runs
+// for days.
+var longJVM = []string{"-XX:+UseSerialGC"}
+
 // opens are the flags that let old code look into packages of java.base.
 func opens(packages ...string) []string {
 	flags := make([]string, len(packages))

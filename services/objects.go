@@ -37,6 +37,7 @@ type objects struct{ server }
 type storeProgram struct {
 	command func(s *objects) command
 	healthy string // path that answers 200
+	long    bool   // see Options
 	// makeBucket makes a bucket, which is a folder of Data: that shows that it is
 	// this very server that answers.
 	makeBucket func(ctx context.Context, name string) error
@@ -54,6 +55,9 @@ func (s *objects) first(ctx context.Context, program storeProgram) error {
 	s.run = func(ctx context.Context) (*process, error) {
 		c := program.command(s)
 		c.dir, c.log, c.death = s.home.dir, s.Log(), syscall.SIGKILL
+		if program.long { // its live heap is so small that it collects all the time
+			c.env = append(c.env, "GOGC=400")
+		}
 		p, err := start(c)
 		if err != nil {
 			return nil, err

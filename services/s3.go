@@ -30,7 +30,7 @@ func StartS3(ctx context.Context, o Options) (*S3, error) {
 	}
 	v, err := attempts("versitygw", o, func(h home) (*S3, error) {
 		v := &S3{newObjects("versitygw", h)}
-		return v, v.first(ctx, storeProgram{healthy: "/health", makeBucket: v.MakeBucket, command: func(s *objects) command {
+		return v, v.first(ctx, storeProgram{long: o.Long, healthy: "/health", makeBucket: v.MakeBucket, command: func(s *objects) command {
 			args := []string{program, "--port", fmt.Sprint("127.0.0.1:", s.port), "--health", "/health"}
 			for key, value := range o.Settings {
 				args = append(args, "--"+key, value)

@@ -29,6 +29,10 @@ type Options struct {
 	Log io.Writer
 	// Settings are added to the server's own (server.properties, postgresql.conf, flags) and win.
 	Settings map[string]string
+	// Long is for an HDFS, or a store of objects, that is worked hard: the one compiles
+	// all that it can, and starts later, the other takes more memory before it collects.
+	// By default they are made for tests.
+	Long bool
 	// Classpath is more for Flink's, as java takes it: "folder/*". A connector's jars.
 	Classpath string
 	// KDC is whom an HDFS, a Hive Metastore or a HiveServer2 asks who its clients

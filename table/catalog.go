@@ -375,3 +375,16 @@ func newProperties(def Definition, schema *iceberg.Schema) (iceberg.Properties, 
 	}
 	return props, nil
 }
+
+// codecOf is what a table's files are compressed with, as any engine may set it;
+// zstd where that is a codec that this writer does not have.
+func codecOf(props iceberg.Properties) string {
+	switch strings.ToLower(props[icebergtable.ParquetCompressionKey]) {
+	case "snappy":
+		return "snappy"
+	case "uncompressed", "none":
+		return "none"
+	default:
+		return "zstd"
+	}
+}

@@ -98,6 +98,9 @@ func probeDatabase(ctx context.Context, db *sql.DB, have string) (found string, 
 			return "", err
 		}
 	}
+	if tables == 1 {
+		return "1 table", nil
+	}
 	return fmt.Sprintf("%d tables", tables), nil
 }
 

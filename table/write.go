@@ -1,7 +1,6 @@
 package table
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,7 +24,7 @@ type WriterOptions struct {
 	TargetBytes   int64            // a file that reaches this size is completed; 0 is 512 MiB
 	RowGroupBytes int64            // values of a row group, not encoded; 0 is 128 MiB
 	MemoryBytes   int64            // budget over all partitions; 0 is 256 MiB
-	Codec         string           // zstd (default), snappy, none
+	Codec         string           // zstd, snappy, none; "": as the table says, else zstd
 	Name          string           // begins the names of the files; nobody else ever uses it for this table
 	Parallel      int              // goroutines that encode; 0 is one a core
 }
@@ -66,6 +65,7 @@ type Writer struct {
 	encode chan struct{} // a token for each goroutine that may encode
 
 	room    int64 // of the budget, for rows
+	easy    bool  // a begun file takes no memory, so that row groups may be written early
 	maxOpen int   // files begun
 
 	fits    *arrow.Schema // the last batch schema that was checked
@@ -76,6 +76,7 @@ type Writer struct {
 	rows     rowLists
 	files    int             // names given so far
 	held     int64           // bytes in memory
+	encoded  int64           // of them, pages that wait for their row group's end
 	appended int64           // rows since the last flush
 	opened   int             // files begun
 	done     []*ended        // files completed, in the order in which that began
@@ -103,16 +104,16 @@ func (t *Table) NewWriter(opts WriterOptions) (*Writer, error) {
 		return nil, fmt.Errorf("write to table %s: %w", t.name, err)
 	}
 	schema := s.schema.Arrow()
-	format, err := parquet.NewFormat(schema, parquet.Options{Codec: opts.Codec, RowGroupBytes: opts.RowGroupBytes, Parallel: opts.Parallel})
+	format, err := parquet.NewFormat(schema, parquet.Options{Codec: cmp.Or(opts.Codec, codecOf(s.ice.Properties())), RowGroupBytes: opts.RowGroupBytes, Parallel: opts.Parallel})
 	if err != nil {
 		return nil, fmt.Errorf("write to table %s: %w", t.name, err)
 	}
 	w := &Writer{opts: opts, fs: t.catalog.fs, folder: folder, state: s, format: format, schema: schema,
 		encode: make(chan struct{}, opts.Parallel)}
-	w.room, w.maxOpen = opts.MemoryBytes, maxOpenFiles
+	w.room, w.maxOpen, w.easy = opts.MemoryBytes, maxOpenFiles, true
 	if each := storage.WriterBytes(w.fs, folder); each > 0 { // the parts of a store's uploads get half
 		w.room /= 2
-		w.maxOpen = int(min(max(w.room/each, 2), maxOpenFiles))
+		w.maxOpen, w.easy = int(min(max(w.room/each, 2), maxOpenFiles)), false
 	}
 	if w.router, err = newRouter(s); err != nil {
 		return nil, fmt.Errorf("write to table %s: %w", t.name, err)
@@ -167,6 +168,9 @@ func (w *Writer) write(ctx context.Context, batch arrow.RecordBatch) error {
 		}
 	}
 	if err := w.completeIdle(ctx); err != nil {
+		return err
+	}
+	if err := w.ease(ctx); err != nil {
 		return err
 	}
 	return w.keepBudget(ctx)
@@ -307,77 +311,15 @@ func (w *Writer) match(schema *arrow.Schema) ([]int, error) {
 	return columns, nil
 }
 
-func (w *Writer) count() {
-	w.held, w.opened = 0, 0
-	for _, p := range w.parts {
-		w.held += p.held()
-		if p.file != nil && p.file.out != nil {
-			w.opened++
-		}
-	}
-}
-
-// keepBudget brings the memory held below the budget, with some room: first by
-// encoding pages before they are full, which costs the files little, then by
-// writing the row groups of the partitions that hold the most. Files are
-// completed early, the largest first, only where too many are open or the mere
-// number of partitions is beyond the budget.
-func (w *Writer) keepBudget(ctx context.Context) error {
-	if w.held <= w.room && w.opened <= w.maxOpen {
-		return nil
-	}
-	room := w.room * 3 / 4
-	order := make([]*partition, 0, len(w.parts))
-	for _, p := range w.parts {
-		if p.writer != nil {
-			order = append(order, p)
-		}
-	}
-	relieve := func(how func(*partition) error) error {
-		slices.SortStableFunc(order, func(a, b *partition) int { return cmp.Compare(b.held(), a.held()) })
-		for _, p := range order {
-			if w.held <= room {
-				return nil
-			}
-			p.file.ctx = ctx
-			before := p.held()
-			if err := how(p); err != nil {
-				return err
-			}
-			w.held += p.held() - before
-		}
-		return nil
-	}
-	if err := relieve(func(p *partition) error { return p.writer.EndPages() }); err != nil {
-		return err
-	}
-	if err := relieve(func(p *partition) error { return p.writer.FlushRowGroup() }); err != nil {
-		return err
-	}
-	w.count()
-	slices.SortStableFunc(order, func(a, b *partition) int { return cmp.Compare(b.size(), a.size()) })
-	for _, p := range order {
-		if w.opened <= w.maxOpen && w.held <= room {
-			break
-		}
-		if p.file.out == nil {
-			continue
-		}
-		if err := w.complete(ctx, p); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // complete ends a partition's file before the flush, which waits until it is
 // durable; the partition's next row begins another.
 func (w *Writer) complete(ctx context.Context, p *partition) error {
-	held, begun := p.held(), p.file.out != nil
+	held, encoded, begun := p.held(), p.encoded(), p.file.out != nil
 	e, err := p.end(ctx)
 	if err != nil {
 		return err
 	}
+	w.encoded -= encoded
 	if w.held -= held; begun {
 		w.opened--
 	}
@@ -408,6 +350,10 @@ func (w *Writer) Flush(ctx context.Context) ([]iceberg.DataFile, error) {
 	g.SetLimit(max(min(syncing, w.maxOpen), w.opts.Parallel))
 	for i, p := range open {
 		g.Go(func() (err error) {
+			p.file.ctx = flushing
+			if err := p.file.begin(); err != nil { // that waits for the disk as well: not with a token
+				return err
+			}
 			w.encode <- struct{}{}
 			last[i], err = p.end(flushing)
 			<-w.encode
@@ -447,7 +393,7 @@ func (w *Writer) wait() error {
 // reset forgets the partitions and what belongs to the caller now.
 func (w *Writer) reset() (err error) {
 	w.parts, w.done, w.err = nil, nil, nil
-	w.held, w.appended, w.opened = 0, 0, 0
+	w.held, w.encoded, w.appended, w.opened = 0, 0, 0, 0
 	w.router, err = newRouter(w.state)
 	return err
 }

@@ -43,6 +43,14 @@ func (p *partition) held() int64 {
 	return p.writer.Buffered()
 }
 
+// encoded are the bytes of pages that wait for their row group's end.
+func (p *partition) encoded() int64 {
+	if p.writer == nil {
+		return 0
+	}
+	return p.writer.Encoded()
+}
+
 // size is about what the file will take.
 func (p *partition) size() int64 {
 	if p.writer == nil {
@@ -122,13 +130,22 @@ type lazyFile struct {
 	out storage.Writer
 }
 
+// begin makes the file where it is not there yet.
+func (f *lazyFile) begin() error {
+	if f.out != nil {
+		return nil
+	}
+	out, err := f.fs.Create(f.ctx, f.uri)
+	if err != nil {
+		return withMend(err)
+	}
+	f.out = out
+	return nil
+}
+
 func (f *lazyFile) Write(data []byte) (int, error) {
-	if f.out == nil {
-		out, err := f.fs.Create(f.ctx, f.uri)
-		if err != nil {
-			return 0, withMend(err)
-		}
-		f.out = out
+	if err := f.begin(); err != nil {
+		return 0, err
 	}
 	n, err := f.out.Write(data)
 	faults.Point(faults.ParquetBegun)

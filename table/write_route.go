@@ -19,6 +19,7 @@ type router struct {
 	fields []*partitionField
 	pairs  []map[[2]int32]int32
 	codes  [][]int32 // by partition: its value's code of each field
+	rows   [][]int32 // by field: the code of each row of a batch
 }
 
 // partitionField numbers the values of one partition field: its codes.
@@ -56,6 +57,7 @@ func newRouter(s *state) (*router, error) {
 		}
 		r.fields = append(r.fields, f)
 		r.pairs = append(r.pairs, map[[2]int32]int32{})
+		r.rows = append(r.rows, nil)
 	}
 	return r, nil
 }
@@ -84,14 +86,11 @@ func (r *router) partitions() int {
 // route returns the partition number of each row, in numbers if that is long enough.
 func (r *router) route(batch arrow.RecordBatch, numbers []int32) ([]int32, error) {
 	n := int(batch.NumRows())
-	if cap(numbers) < n {
-		numbers = make([]int32, n)
-	}
-	numbers = numbers[:n]
+	numbers = grown(numbers, n)
 	clear(numbers)
-	codes := make([][]int32, len(r.fields))
+	codes := r.rows
 	for i, f := range r.fields {
-		codes[i] = make([]int32, n)
+		codes[i] = grown(codes[i], n)
 		if err := f.number(batch, codes[i]); err != nil {
 			return nil, fmt.Errorf("partition field %s: %w", f.field.Name, err)
 		}
@@ -114,6 +113,14 @@ func (r *router) route(batch arrow.RecordBatch, numbers []int32) ([]int32, error
 		}
 	}
 	return numbers, nil
+}
+
+// grown is s, or another, n long.
+func grown(s []int32, n int) []int32 {
+	if cap(s) < n {
+		return make([]int32, n)
+	}
+	return s[:n]
 }
 
 func tuple(codes [][]int32, row int) []int32 {
@@ -260,10 +267,7 @@ func (l *rowLists) sort(numbers []int32, partitions int) (touched []int32) {
 		}
 		start, l.ends[n] = start+l.ends[n], start
 	}
-	if cap(l.rows) < len(numbers) {
-		l.rows = make([]int32, len(numbers))
-	}
-	l.rows = l.rows[:len(numbers)]
+	l.rows = grown(l.rows, len(numbers))
 	for row, n := range numbers {
 		l.rows[l.ends[n]] = int32(row)
 		l.ends[n]++

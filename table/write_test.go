@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -164,6 +165,41 @@ func TestBudgetBoundsMemory(t *testing.T) {
 		if int64(i) != id {
 			t.Fatalf("id %d is at place %d", id, i)
 		}
+	}
+}
+
+// TestLongCommitsHoldLittle writes far more than may wait for the end of a row group: what
+// is held stops to grow, and there is a file a date all the same.
+func TestLongCommitsHoldLittle(t *testing.T) {
+	_, tbl := newEvents(t)
+	w := newWriter(t, tbl, WriterOptions{Codec: "none"})
+	random := rand.New(rand.NewPCG(7, 7))
+	const rows, wide = 2000, 600
+	most, batches := int64(0), 2*easyBytes/(rows*wide)
+	for k := range batches {
+		b := array.NewRecordBuilder(memory.DefaultAllocator, eventSchema.Arrow())
+		for i := range rows {
+			text := make([]byte, wide)
+			for j := range text {
+				text[j] = 'a' + byte(random.Uint32()%26)
+			}
+			b.Field(0).(*array.Int64Builder).Append(int64(k*rows + i))
+			b.Field(1).(*array.StringBuilder).Append(string(text))
+			b.Field(2).(*array.Date32Builder).Append(arrow.Date32(18_000 + i%2))
+		}
+		require.NoError(t, w.Write(t.Context(), b.NewRecordBatch()))
+		b.Release()
+		most = max(most, w.Buffered())
+	}
+	require.Less(t, most, int64(easyBytes+2*easyEach+8<<20), "that, and the pages being filled")
+	require.Equal(t, 2, w.opened)
+	files, err := w.Flush(t.Context())
+	require.NoError(t, err)
+	require.Len(t, files, 2)
+	for _, f := range files {
+		require.EqualValues(t, batches*rows/2, f.Count())
+		require.Greater(t, len(f.SplitOffsets()), 1)
+		require.Less(t, len(f.SplitOffsets()), 5, "row groups stay large")
 	}
 }
 

@@ -20,7 +20,7 @@ con.execute("SET preserve_insertion_order = false")
 con.execute("SET enable_progress_bar = false")
 con.register("events", events)
 threads = con.sql("SELECT current_setting('threads')").fetchall()[0][0]
-print(f"{duckdb.__version__} ({threads} threads), {pa.__version__}", flush=True)
+print(f"{duckdb.__version__} ({threads} threads), pyarrow {pa.__version__}", flush=True)
 for line in sys.stdin:
     command, rest = line.rstrip("\n").split(" ", 1)
     if command == "time":

@@ -116,6 +116,9 @@ func (b *bench) measure(ctx context.Context, name string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, there.close()) }()
+	if err := b.warm(ctx, there); err != nil {
+		return fmt.Errorf("warm up: %w", err)
+	}
 	here := &place{name: "local", fetch: func(_ context.Context, uri string) (string, error) { return strings.TrimPrefix(uri, "file://"), nil }}
 	for _, w := range b.works() {
 		if !strings.Contains(w.name, b.only) {
@@ -123,6 +126,26 @@ func (b *bench) measure(ctx context.Context, name string) (err error) {
 		}
 		if err := b.pair(ctx, w, here, there); err != nil {
 			return fmt.Errorf("%s: %w", w.name, err)
+		}
+	}
+	return nil
+}
+
+// warm has a server do some thousands of its requests before anything is timed, as
+// one has that runs for days: the code of a JVM that has just begun is not compiled.
+func (b *bench) warm(ctx context.Context, there *place) error {
+	j, err := b.job(work{name: "warm", more: b.manyCommits()}, there)
+	if err != nil {
+		return err
+	}
+	for range 2 {
+		for _, command := range []string{"ingest", "compact"} {
+			if _, _, err := b.timed(ctx, "", b.lake, command, j.path); err != nil {
+				return err
+			}
+		}
+		if err := j.clear(ctx); err != nil {
+			return err
 		}
 	}
 	return nil

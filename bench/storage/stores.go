@@ -30,14 +30,14 @@ const bucket = "bench"
 // files, where it does not keep them as files, go to a folder.
 var starters = map[string]func(ctx context.Context, copies string) (*place, error){
 	"gs": func(ctx context.Context, _ string) (*place, error) {
-		s, err := services.StartGCS(ctx, services.Options{})
+		s, err := services.StartGCS(ctx, services.Options{Long: true})
 		if err != nil {
 			return nil, err
 		}
 		return objects("gs", s.Env(), s.Data(), s.MakeBucket(ctx, bucket), s.Close)
 	},
 	"s3": func(ctx context.Context, _ string) (*place, error) {
-		s, err := services.StartS3(ctx, services.Options{})
+		s, err := services.StartS3(ctx, services.Options{Long: true})
 		if err != nil {
 			return nil, err
 		}
@@ -64,7 +64,7 @@ func objects(scheme string, env map[string]string, data string, err error, stop 
 }
 
 func onHDFS(ctx context.Context, copies string) (*place, error) {
-	s, err := services.StartHDFS(ctx, services.Options{})
+	s, err := services.StartHDFS(ctx, services.Options{Long: true})
 	if err != nil {
 		return nil, err
 	}

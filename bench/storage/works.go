@@ -39,9 +39,14 @@ func (b *bench) works() []work {
 	return []work{
 		{name: "ingest", command: "ingest", says: in, setup: nothing, before: again},
 		{name: "ingest, three rules", command: "ingest", more: portal.Rules, says: in, setup: nothing, before: again},
-		{name: "compaction of %d small files", command: "compact", more: fmt.Sprintf("commit: {max_records: %d}\n", b.rows/b.commits),
+		{name: "compaction of %d small files", command: "compact", more: b.manyCommits(),
 			setup: smallFiles, before: func(_ context.Context, j *job) error { return j.restore() }},
 	}
+}
+
+// manyCommits is of a job whose ingest leaves small files.
+func (b *bench) manyCommits() string {
+	return fmt.Sprintf("commit: {max_records: %d}\n", b.rows/b.commits)
 }
 
 func grouped(n int64) string {

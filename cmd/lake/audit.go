@@ -29,18 +29,18 @@ func newAudit(a *app) *cobra.Command {
 		Short: "compare source, table, warehouses and rules, and name the first date that differs",
 		Long: `Audit compares, and changes nothing:
 
-  source      the records that were read of each source partition, with the rows that
-              they became, by date, and the dead letters; then the rows of each date,
-              of all partitions together, with those of the table. (The table does not
-              keep which record a row was; a dead letter has no date: that is mostly
-              why it is one.)
-  warehouse   for each target of load: and each date, the number of the rows and a
-              checksum of their content, which the warehouse computes in SQL. It
-              does not depend on the rows' order. Floats are summed and compared with
-              a tolerance of 1e-9; of JSON, structs, lists and maps only whether they
-              are NULL and how long they are.
-  rules       on dates that are closed: what the stream counted and answered, with
-              the same rules over the table's rows, as lake compact does.
+  source     the records that were read of each source partition, with the rows
+             that they became, by date, and the dead letters; then the rows of
+             each date, of all partitions together, with those of the table.
+             (The table does not keep which record a row was; a dead letter has
+             no date: that is mostly why it is one.)
+  warehouse  for each target of load: and each date, the number of the rows and
+             a checksum of their content, which the warehouse computes in SQL.
+             It does not depend on the rows' order. Floats are summed and
+             compared with a tolerance of 1e-9; of JSON, structs, lists and maps
+             only whether they are NULL and how long they are.
+  rules      on dates that are closed: what the stream counted and answered,
+             with the same rules over the table's rows, as lake compact does.
 
 A date that lake load has not brought yet is no difference. --from and --to choose
 the dates of warehouses and rules. Exit code 1: something differs.`,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -272,7 +273,7 @@ func (d *demo) ask(ctx context.Context) (err error) {
 		}
 		d.say("\n%s\n  %s", q.text, q.sql)
 		g := newGrid(columns...)
-		for i := range columns {
+		for i := 1; i < len(columns); i++ {
 			g.numbers(i)
 		}
 		for _, row := range cells {
@@ -307,4 +308,18 @@ func (d *demo) next() {
 	var out strings.Builder
 	g.print(&out)
 	d.say("%s", indent(out.String()))
+	if path, err := os.Executable(); err == nil {
+		if found, err := exec.LookPath("lake"); err != nil || !sameFile(found, path) {
+			d.say("so that the shell finds lake:\n  export PATH=%s:$PATH", filepath.Dir(path))
+		}
+	}
+}
+
+func sameFile(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
 }

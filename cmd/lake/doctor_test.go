@@ -141,7 +141,7 @@ func TestDoctorPostgres(t *testing.T) {
 	require.Equal(t, "no tables yet: lake ingest makes them", find(checks).Found)
 	lakeOutput(t, dir, "ingest", "job.yaml")
 	_, checks, said = doctor(t, dir, with(url))
-	require.Equal(t, "1 tables, d.events with 1 row", find(checks).Found, said)
+	require.Equal(t, "1 table, d.events with 1 row", find(checks).Found, said)
 
 	code, checks, said = doctor(t, dir, with(strings.Replace(url, "/doctor", "/nowhere", 1)))
 	require.Equal(t, exitConfig, code, said)

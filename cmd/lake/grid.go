@@ -17,12 +17,15 @@ import (
 
 // grid is a table for people: aligned columns under a heading.
 type grid struct {
-	heads []string
-	right []bool // numbers
-	rows  [][]string
+	heads  []string // nil: they are printed
+	right  []bool   // numbers
+	rows   [][]string
+	widths []int // of what is printed
 }
 
-func newGrid(heads ...string) *grid { return &grid{heads: heads, right: make([]bool, len(heads))} }
+func newGrid(heads ...string) *grid {
+	return &grid{heads: heads, right: make([]bool, len(heads)), widths: make([]int, len(heads))}
+}
 
 // numbers aligns columns to the right.
 func (g *grid) numbers(columns ...int) *grid {
@@ -37,18 +40,22 @@ func (g *grid) add(cells ...string) { g.rows = append(g.rows, cells) }
 // cellWidth bounds a cell on a terminal.
 const cellWidth = 60
 
-// print writes the grid; on a terminal long cells are cut.
+// print writes what was added since the last print, which later rows are aligned
+// with as far as they fit; on a terminal long cells are cut.
 func (g *grid) print(w io.Writer) {
 	most := 1 << 20
 	if terminal(w) {
 		most = cellWidth
 	}
-	widths := make([]int, len(g.heads))
-	rows := append([][]string{g.heads}, g.rows...)
+	rows := g.rows
+	if g.heads != nil {
+		rows = append([][]string{g.heads}, rows...)
+	}
+	g.heads, g.rows = nil, nil
 	for _, row := range rows {
 		for i := range row {
 			row[i] = cut(visible(row[i]), most)
-			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
+			g.widths[i] = max(g.widths[i], utf8.RuneCountInString(row[i]))
 		}
 	}
 	var b strings.Builder
@@ -58,7 +65,7 @@ func (g *grid) print(w io.Writer) {
 			if i > 0 {
 				b.WriteString("  ")
 			}
-			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+			pad := strings.Repeat(" ", g.widths[i]-utf8.RuneCountInString(cell))
 			if g.right[i] {
 				b.WriteString(pad + cell)
 			} else {
@@ -106,8 +113,10 @@ func (f *rowFormat) String() string { return string(*f) }
 // Type implements pflag.Value.
 func (f *rowFormat) Type() string { return "format" }
 
-// rowPrinter writes batches of one schema. jsonl and csv stream; a table is
-// printed at the end, when its widths are known.
+// gridRows are printed as one table, of which the widest cells are known.
+const gridRows = 1000
+
+// rowPrinter writes batches of one schema as they come; of a table, gridRows at a time.
 type rowPrinter struct {
 	w      io.Writer
 	format rowFormat
@@ -179,7 +188,9 @@ func (p *rowPrinter) write(batch arrow.RecordBatch) error {
 			}
 			continue
 		}
-		p.grid.add(cells...)
+		if p.grid.add(cells...); len(p.grid.rows) == gridRows {
+			p.grid.print(p.w)
+		}
 	}
 	return nil
 }

@@ -89,13 +89,11 @@ func hadoopJob(h *services.HDFS, m *services.Metastore) string {
 		"catalog: {hive: {uri: \"" + m.URI() + "\"}}\ncompact: {min_files: 2}\n"
 }
 
-// startHadoop starts both servers and leads lake to them.
-func startHadoop(t *testing.T) (*services.HDFS, *services.Metastore) {
+// onHDFS leads lake to an HDFS.
+func onHDFS(t *testing.T, h *services.HDFS) {
 	t.Helper()
-	h, m := servicetest.HDFS(t, services.Options{}), servicetest.Metastore(t, services.Options{})
 	t.Setenv("HADOOP_CONF_DIR", h.ConfDir())
 	t.Setenv("HADOOP_USER_NAME", "etl")
-	return h, m
 }
 
 // requireUndisturbed wants of a job in dir what a run that nobody disturbed leaves.
@@ -114,7 +112,8 @@ func requireUndisturbed(t *testing.T, dir string) {
 // folder has. Spark counts the same, appends, rewrites the files, and lake goes on.
 func TestHadoop(t *testing.T) {
 	sparkHome(t)
-	h, m := startHadoop(t)
+	h, m := servers.HDFS(t), servers.Metastore(t)
+	onHDFS(t, h)
 	spark := startSpark(t, m.URI()) // it comes up beside the kills
 	good, want := undisturbed(t)
 	dir := t.TempDir()
@@ -167,7 +166,8 @@ func TestHadoop(t *testing.T) {
 // datanode is killed while it ingests. Runs that fail are worth a retry, and in
 // the end nothing is lost and nothing is there twice.
 func TestHadoopRestarts(t *testing.T) {
-	h, m := startHadoop(t)
+	h, m := servicetest.HDFS(t, services.Options{}), servicetest.Metastore(t, services.Options{})
+	onHDFS(t, h)
 	dir := t.TempDir()
 	writeKillInput(t, dir)
 	job := strings.Replace(hadoopJob(h, m), "max_records: 700", "max_records: 250", 1) // a disturbance has sixteen commits to come into

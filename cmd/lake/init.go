@@ -34,7 +34,8 @@ columns with their types, the event's time with its format, and a comment at eac
 place where something was guessed or left open. Nothing is guessed silently: read
 the comments, then run lake lint.`,
 		Example: `  lake init in/events.jsonl > events.yaml
-  kcat -C -b localhost:9092 -t Events -c 1000 -e | lake init - --name events > events.yaml`,
+  kcat -C -b localhost:9092 -t Events -c 1000 -e |
+      lake init - --name events > events.yaml`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usageError("lake init takes a file of JSON lines, or - for stdin\nhint: lake init in/events.jsonl > events.yaml")

@@ -57,9 +57,8 @@ const hiveSums = "SELECT CONCAT_WS(' ', CAST(dt AS STRING), CAST(COUNT(*) AS STR
 // late event loads its own date again, and the audit sees a row that somebody removed.
 // What Hive has is compared with what DuckDB reads of the files on HDFS.
 func TestPortalIntoHive(t *testing.T) {
-	h, hive := servicetest.HDFS(t, services.Options{}), servicetest.HiveServer(t, services.Options{})
-	t.Setenv("HADOOP_CONF_DIR", h.ConfDir())
-	t.Setenv("HADOOP_USER_NAME", "etl")
+	h, hive := servers.HDFS(t), servicetest.HiveServer(t, services.Options{})
+	onHDFS(t, h)
 	const days = 3
 	p := newPortalLoad(t, h.URI()+"/lake/events", fmt.Sprintf(`catalog: {sqlite: {}}
 load:

@@ -30,6 +30,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	defer func() { a.garbage.end() }()
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitDone

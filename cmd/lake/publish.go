@@ -50,10 +50,12 @@ have some.
 A folder that holds other files, a table's or another job's, is refused (exit 78).
 The job file's publish: may say the same as the flags, which win:
 
-  publish: {to: gs://case-study, layout: "data_%Y_%m_%d", storage_class: ARCHIVE}`,
+  publish: {to: gs://case-study, layout: "dt=%Y-%m-%d", storage_class: ARCHIVE}`,
 		Example: `  lake publish jobs/nobroker.yaml --date 2021-11-30
-  lake publish jobs/nobroker.yaml --date 2021-11-30 --layout dt=%Y-%m-%d --to /exports/events --format csv
-  lake publish jobs/nobroker.yaml --from 2021-11-01 --to-date 2021-12-01 --to gs://case-study --storage-class ARCHIVE`,
+  lake publish jobs/nobroker.yaml --date 2021-11-30 \
+      --layout dt=%Y-%m-%d --to /exports/events --format csv
+  lake publish jobs/nobroker.yaml --from 2021-11-01 --to-date 2021-12-01 \
+      --to gs://case-study --storage-class ARCHIVE`,
 		Args: oneJob,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runPublish(cmd.Context(), args[0], o) },
 	}

@@ -20,6 +20,7 @@ type app struct {
 	env            func(string) (string, bool)
 	log            *slog.Logger
 	flags          globalFlags
+	garbage        *collector // nil: the environment says how it is collected
 }
 
 // globalFlags are on every command; each is also LAKE_<FLAG>.
@@ -88,7 +89,9 @@ func newRoot(a *app) *cobra.Command {
 	})
 	root.AddCommand(commands(a)...)
 	root.AddCommand(exitCodesHelp())
-	root.CompletionOptions.HiddenDefaultCmd = false
+	root.SetHelpFunc(writeHelp)
+	root.SetUsageFunc(writeUsage)
+	addCompletion(root)
 	return root
 }
 
@@ -100,7 +103,7 @@ func suggestion(cmd *cobra.Command, arg string) string {
 	return "; hint: lake help lists the commands"
 }
 
-// roomy is how much --memory lets garbage lie for longer: an ingest then takes about 40 MiB more.
+// roomy is how much --memory lets garbage lie for longer.
 const roomy = 512 << 20
 
 // prepare reads flags from the environment and sets up logs and memory.
@@ -135,8 +138,12 @@ func (a *app) prepare(cmd *cobra.Command) error {
 	a.log = slog.New(handler)
 	// What is not Go's heap (DuckDB, mapped code, stacks) gets the rest.
 	debug.SetMemoryLimit(int64(a.flags.memory) / 100 * 65)
-	if _, said := a.env("GOGC"); !said && a.flags.memory >= roomy {
-		debug.SetGCPercent(200) // half the collections, 4 % less of the processors for an ingest with rules; the limit stands
+	if _, said := a.env("GOGC"); !said {
+		most := 100
+		if a.flags.memory >= roomy {
+			most = 200 // half the collections, 4 % less of the processors for an ingest with rules; the limit stands
+		}
+		a.garbage = collect(most)
 	}
 	return nil
 }
@@ -154,14 +161,16 @@ func exitCodesHelp() *cobra.Command {
 		Long: `Exit codes:
 
    0  done; also after SIGTERM or SIGINT with a clean last commit
-   1  a check found a difference (lake test, lake audit, compact's recount of the rules)
+   1  a check found a difference (lake test, lake audit, lake rules verify,
+      compact's recount of the rules)
    2  the command line is wrong
    5  failed, worth a retry: a broker or a catalog did not answer
    7  failed, needs a person: dead letters above their ratio, rule state that no
-      longer fits in memory, a missing file, a full disk, a warehouse's date that
-      somebody else changed
+      longer fits in memory, a missing file, a full disk, a warehouse's date
+      that somebody else changed
   75  another run holds the job
-  78  configuration: the job file, or a job that no longer is what filled its table
+  78  configuration: the job file, or a job that no longer is what filled its
+      table
   99  lake load --skip-if-empty: there was nothing to load`,
 	}
 }

@@ -199,7 +199,8 @@ the rule's columns.
 With --engine the query is answered by a warehouse that the job loads, in its own SQL
 over the rows that it has; dates that it does not have as the table has them are
 named on stderr.`,
-		Example: `  lake rules run jobs/nobroker.yaml paid_user --from 2021-11-30 --to 2021-12-01 --format jsonl
+		Example: `  lake rules run jobs/nobroker.yaml paid_user \
+      --from 2021-11-30 --to 2021-12-01 --format jsonl
   lake rules run jobs/nobroker.yaml paid_user --engine duckdb`,
 		Args: jobAndRules,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -33,7 +33,8 @@ date that the engine does not have as the table has it is a difference, too.
 
 Exit codes: 0 the same, 1 a difference.`,
 		Example: `  lake rules verify jobs/nobroker.yaml
-  lake rules verify jobs/nobroker.yaml paid_user --engine duckdb --from 2021-11-30 --to 2021-12-01`,
+  lake rules verify jobs/nobroker.yaml paid_user --engine duckdb \
+      --from 2021-11-30 --to 2021-12-01`,
 		Args: jobAndRules,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.verifyRules(cmd.Context(), args[0], args[1:], o)

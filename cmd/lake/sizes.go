@@ -2,8 +2,11 @@ package main
 
 import (
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
+	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -82,18 +85,53 @@ func formatCounted(n int64, thing string) string {
 
 // defaultMemory is half of what the machine or the container has, 4 GiB at most.
 func defaultMemory() byteSize {
-	limit := int64(8 << 30)
-	if data, err := os.ReadFile("/sys/fs/cgroup/memory.max"); err == nil {
-		if n, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64); err == nil {
-			limit = min(limit, n)
+	return byteSize(max(min(memoryOf(os.DirFS("/")), 8<<30)/2, 64<<20))
+}
+
+// memoryOf is how many bytes the machine has, or a control group that this process is
+// in, of either version, where it has less; math.MaxInt64: nothing says.
+func memoryOf(root fs.FS) int64 {
+	limit := int64(math.MaxInt64)
+	for _, name := range limits(root) {
+		if data, err := fs.ReadFile(root, name); err == nil {
+			if n, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64); err == nil { // else it is max
+				limit = min(limit, n)
+			}
 		}
 	}
-	if data, err := os.ReadFile("/proc/meminfo"); err == nil {
+	if data, err := fs.ReadFile(root, "proc/meminfo"); err == nil {
 		if fields := strings.Fields(string(data)); len(fields) > 1 && fields[0] == "MemTotal:" {
 			if n, err := strconv.ParseInt(fields[1], 10, 64); err == nil {
 				limit = min(limit, n<<10)
 			}
 		}
 	}
-	return byteSize(max(limit/2, 64<<20))
+	return limit
+}
+
+// limits are the files that have the memory of this process's control groups and
+// of those around them. A container sees its own at the top.
+func limits(root fs.FS) (files []string) {
+	groups, _ := fs.ReadFile(root, "proc/self/cgroup") // 0::/a/b, or 4:memory:/a/b
+	for line := range strings.Lines("0::/\n1:memory:/\n" + string(groups)) {
+		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(fields) < 3 {
+			continue
+		}
+		folder, file := "sys/fs/cgroup", "memory.max"
+		switch {
+		case fields[1] == "":
+		case slices.Contains(strings.Split(fields[1], ","), "memory"):
+			folder, file = "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+		default:
+			continue
+		}
+		for group := path.Clean("/" + fields[2]); ; group = path.Dir(group) {
+			files = append(files, path.Join(folder, group, file))
+			if group == "/" {
+				break
+			}
+		}
+	}
+	return files
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"lake/rules"
+	"lake/schemas"
 	"lake/table"
 )
 
@@ -290,7 +292,8 @@ func newTablesScan(a *app) *cobra.Command {
 		Long: `Scan prints rows: as a table on a terminal, as JSON lines elsewhere, or as
 --format says. --where takes a condition in the language of the rules.`,
 		Example: `  lake tables scan jobs/nobroker.yaml --limit 5
-  lake tables scan jobs/nobroker.yaml --where "event = 'Interaction'" --columns user_id,date --format csv`,
+  lake tables scan jobs/nobroker.yaml --where "event = 'Interaction'" \
+      --columns user_id,date --format csv`,
 		Args: oneTable,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runScan(cmd.Context(), args[0], o) },
 	}
@@ -315,27 +318,9 @@ func (a *app) runScan(ctx context.Context, arg string, o scanOptions) (err error
 		zone = r.zone
 	}
 	schema := t.Schema()
-	scan := table.ScanOptions{Snapshot: o.snapshot, Columns: o.columns}
-	if scan.From, scan.To, err = o.dates.parse(zone); err != nil {
+	scan, filter, shown, err := o.plan(schema, zone)
+	if err != nil {
 		return err
-	}
-	for _, c := range o.columns {
-		if schema.Index(c) < 0 {
-			return usageError("--columns: there is no column %q; hint: %s", c, nearest(c, schema.Names()))
-		}
-	}
-	var filter rules.Expr
-	if o.where != "" {
-		var errs rules.Errors
-		if filter, errs = rules.CompileFilter(o.where, rules.Source{Schema: schema, Zone: zone}); len(errs) > 0 {
-			return usageError("--where: %w", errs)
-		}
-		scan.Columns = nil // the condition may read any of them
-		scan.Where = rangesOf(filter)
-	}
-	shown := o.columns
-	if len(shown) == 0 {
-		shown = schema.Names()
 	}
 	out, err := newRowPrinter(a.stdout, o.format, project(schema.Arrow(), shown), zone)
 	if err != nil {
@@ -369,6 +354,39 @@ func (a *app) runScan(ctx context.Context, arg string, o scanOptions) (err error
 		}
 	}
 	return out.close()
+}
+
+// plan says what a scan reads, which of its rows are kept (nil: all), and which
+// columns are printed.
+func (o scanOptions) plan(schema schemas.Schema, zone *time.Location) (scan table.ScanOptions, filter rules.Expr, shown []string, err error) {
+	scan = table.ScanOptions{Snapshot: o.snapshot, Columns: o.columns}
+	if scan.From, scan.To, err = o.dates.parse(zone); err != nil {
+		return scan, nil, nil, err
+	}
+	for _, c := range o.columns {
+		if schema.Index(c) < 0 {
+			return scan, nil, nil, usageError("--columns: there is no column %q; hint: %s", c, nearest(c, schema.Names()))
+		}
+	}
+	shown = o.columns
+	if len(shown) == 0 {
+		shown = schema.Names()
+	}
+	if o.where == "" {
+		return scan, nil, shown, nil
+	}
+	filter, errs := rules.CompileFilter(o.where, rules.Source{Schema: schema, Zone: zone})
+	if len(errs) > 0 {
+		return scan, nil, nil, usageError("--where: %w", errs)
+	}
+	scan.Where = rangesOf(filter)
+	if len(o.columns) > 0 {
+		read := append(slices.Clone(o.columns), rules.ColumnsOf(schema, filter)...)
+		scan.Columns = slices.DeleteFunc(schema.Names(), func(name string) bool {
+			return !slices.ContainsFunc(read, func(other string) bool { return strings.EqualFold(name, other) })
+		})
+	}
+	return scan, filter, shown, nil
 }
 
 func project(schema *arrow.Schema, columns []string) *arrow.Schema {

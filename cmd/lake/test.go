@@ -35,21 +35,23 @@ A fixture file:
   version: 1
   tests:
     - name: the ninth interaction makes a paid user
-      batches:                        # what one commit holds, each
-        - repeat: 9                   # the rows so many times (default 1)
+      batches:                # what one commit holds, each
+        - repeat: 9           # the rows so many times (default 1)
           rows:
-            - {user_id: 1, property_id: 1, date: "2021-11-30 00:00:00", event: Interaction}
-        - lines: |                    # or records as they come, bad ones too
+            - {user_id: 1, property_id: 1, date: "2021-11-30 00:00:00",
+               event: Interaction}
+        - lines: |            # or records as they come, bad ones too
             {"user_id": 1,
-      close_windows: false            # true: all windows close behind the last batch
-      expect:
-        count: 9                      # rows in the table
-        rows: []                      # rows that are among them; columns left out are not compared
-        outputs:                      # all answers of a rule, in order, with all its columns
+      close_windows: false    # true: all windows close behind the last batch
+      expect:                 # what is left out is not compared
+        count: 9              # rows in the table
+        rows:                 # rows that are among them
+          - {user_id: 1, dt: 2021-11-30}
+        outputs:              # all answers of a rule, in order, all columns
           paid_user:
             - {user: 1, interactions_count: 9}
-        dead_letters:                 # all of them, in order: part of the reason
-          - unexpected end`,
+        dead_letters:         # all of them, in order: part of the reason
+          - the record ends`,
 		Example: "  lake test jobs/nobroker.yaml",
 		Args:    oneJob,
 		RunE:    func(cmd *cobra.Command, args []string) error { return a.runTest(cmd.Context(), args[0], fixtures) },
@@ -134,7 +136,7 @@ func (a *app) runTest(ctx context.Context, path string, fixtures []string) error
 	}
 	if err := a.report(out, func(w io.Writer) {
 		fmt.Fprint(w, text)
-		fmt.Fprintf(w, "%d tests, %d failed\n", out.Tests, len(out.Failed))
+		fmt.Fprintf(w, "%s, %d failed\n", formatCounted(int64(out.Tests), "test"), len(out.Failed))
 	}); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 )
 
 const byteOrderMark = "\xef\xbb\xbf"
@@ -20,18 +21,23 @@ type chunk struct {
 type chunkPool struct {
 	pool  sync.Pool
 	bytes int
+	most  atomic.Int64 // records that a chunk held so far
 }
 
 func (p *chunkPool) get() *chunk {
 	if c, ok := p.pool.Get().(*chunk); ok {
 		return c
 	}
-	return &chunk{buf: make([]byte, p.bytes)}
+	n := p.most.Load() + p.most.Load()/8
+	return &chunk{buf: make([]byte, p.bytes), records: make([][]byte, 0, n), offsets: make([]int64, 0, n)}
 }
 
 func (p *chunkPool) put(c *chunk) {
 	if len(c.buf) != p.bytes {
 		return // a long line's: too much to keep
+	}
+	if n := int64(len(c.records)); n > p.most.Load() {
+		p.most.Store(n)
 	}
 	c.records, c.offsets = c.records[:0], c.offsets[:0]
 	p.pool.Put(c)

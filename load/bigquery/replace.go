@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -383,4 +384,14 @@ func (w *Warehouse) recentLoads(ctx context.Context, since time.Time, partitions
 		return true
 	})
 	return ids, err
+}
+
+// sortedURIs are a load's files.
+func sortedURIs(files []load.File) []string {
+	uris := make([]string, len(files))
+	for i, f := range files {
+		uris[i] = f.URI
+	}
+	slices.Sort(uris)
+	return uris
 }

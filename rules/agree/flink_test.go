@@ -5,10 +5,9 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -29,92 +28,41 @@ import (
 
 // flink is a session of a SQL gateway, beside a cluster.
 type flink struct {
-	url    string // of the session
-	client http.Client
-	folder string
-	tables int
+	session *services.FlinkSession
+	folder  string
+	tables  int
 }
 
 // startFlink starts a Flink, which reads this machine's files.
 func startFlink(t testing.TB) *flink {
 	t.Helper()
-	f := &flink{url: servicetest.Flink(t, services.Options{}).Gateway() + "/v1/sessions", client: http.Client{Timeout: time.Minute}, folder: t.TempDir()}
-	var session struct{ SessionHandle string }
-	require.NoError(t, f.call(t.Context(), http.MethodPost, f.url, `{"properties": {"execution.runtime-mode": "batch", "parallelism.default": "1", "table.local-time-zone": "UTC"}}`, &session))
-	f.url += "/" + session.SessionHandle
-	t.Cleanup(func() {
-		var closed struct{}
-		_ = f.call(context.Background(), http.MethodDelete, f.url, "", &closed)
+	session, err := servicetest.Flink(t, services.Options{}).OpenSession(t.Context(), map[string]string{
+		"execution.runtime-mode": "batch", "parallelism.default": "1", "table.local-time-zone": "UTC",
 	})
-	return f
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = session.Close(context.Background()) })
+	return &flink{session: session, folder: t.TempDir()}
 }
 
 func (f *flink) dialect() schemas.Dialect { return schemas.Flink }
 
-func (f *flink) call(ctx context.Context, method, url, body string, into any) error {
-	request, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
-	if err != nil {
-		return err
-	}
-	request.Header.Set("Content-Type", "application/json")
-	response, err := f.client.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		return err
-	}
-	if response.StatusCode >= http.StatusBadRequest {
-		said := string(text)
-		if i := strings.LastIndex(said, "Caused by: "); i >= 0 {
-			said = said[i:min(len(said), i+400)]
-		}
-		return failure(said)
-	}
-	return json.Unmarshal(text, into)
-}
-
-func (f *flink) run(ctx context.Context, statement string) (rows [][]cell, err error) {
+func (f *flink) run(ctx context.Context, statement string) ([][]cell, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	request, err := json.Marshal(map[string]string{"statement": statement})
-	if err != nil {
-		return nil, err
+	answered, err := f.session.Run(ctx, statement)
+	if refused := (*services.FlinkError)(nil); errors.As(err, &refused) {
+		return nil, failure(refused.Cause[:min(len(refused.Cause), 400)])
 	}
-	var operation struct{ OperationHandle string }
-	if err := f.call(ctx, http.MethodPost, f.url+"/statements", string(request), &operation); err != nil {
-		return nil, err
-	}
-	base := strings.TrimSuffix(f.url, "/v1"+f.url[strings.Index(f.url, "/v1")+3:])
-	next := "/v1" + f.url[strings.Index(f.url, "/v1")+3:] + "/operations/" + operation.OperationHandle + "/result/0?rowFormat=JSON"
-	for next != "" {
-		var result struct {
-			ResultType    string
-			NextResultUri string
-			Results       struct {
-				Data []struct{ Fields []any }
+	rows := make([][]cell, len(answered))
+	for i, fields := range answered {
+		rows[i] = make([]cell, len(fields))
+		for k, v := range fields {
+			if v != nil {
+				rows[i][k] = cell{String: fmt.Sprint(v), Valid: true}
 			}
 		}
-		if err := f.call(ctx, http.MethodGet, base+next, "", &result); err != nil {
-			return nil, err
-		}
-		for _, d := range result.Results.Data {
-			row := make([]cell, len(d.Fields))
-			for i, v := range d.Fields {
-				if v != nil {
-					row[i] = cell{String: fmt.Sprint(v), Valid: true}
-				}
-			}
-			rows = append(rows, row)
-		}
-		if result.ResultType == "EOS" {
-			break
-		}
-		next = result.NextResultUri
 	}
-	return rows, nil
+	return rows, err
 }
 
 // load hands rows over as JSON: Flink reads Parquet by a part that is not in every distribution.

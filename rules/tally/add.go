@@ -20,6 +20,18 @@ func (t *Tally) Add(rows Rows) error {
 }
 
 func (t *Tally) add(rows Rows) error {
+	if err := t.check(rows); err != nil {
+		return err
+	}
+	t.failures = t.failures[:0]
+	selected, err := t.where(rows)
+	if err != nil {
+		return err
+	}
+	return t.addSelected(rows, selected)
+}
+
+func (t *Tally) check(rows Rows) error {
 	n := int(rows.Batch.NumRows())
 	if rows.Date != nil && len(rows.Date) != n || rows.Watermark != nil && len(rows.Watermark) != n {
 		return fmt.Errorf("%d rows come with %d dates and %d watermarks", n, len(rows.Date), len(rows.Watermark))
@@ -27,11 +39,11 @@ func (t *Tally) add(rows Rows) error {
 	if t.plan.Grouped && t.rule.Scope == Partition && rows.Date == nil && n > 0 {
 		return fmt.Errorf("scope partition needs the rows' dates")
 	}
-	t.failures = t.failures[:0]
-	selected, err := t.where(rows)
-	if err != nil {
-		return err
-	}
+	return nil
+}
+
+// addSelected adds the rows that satisfy WHERE, of a batch that was checked.
+func (t *Tally) addSelected(rows Rows, selected []int32) error {
 	if !t.plan.Grouped {
 		return t.addRows(rows, selected)
 	}
@@ -42,7 +54,7 @@ func (t *Tally) add(rows Rows) error {
 	defer in.release()
 	selected = t.leaveOut(selected, in.failures)
 	t.keys.columns = in.keys
-	if t.part.of > 1 && !t.part.windows {
+	if t.part.of > 1 && t.part.by == byKey {
 		selected = t.owned(selected)
 	}
 
@@ -53,7 +65,7 @@ func (t *Tally) add(rows Rows) error {
 		tb.rows, tb.groups = nil, nil
 	}
 	t.active = t.active[:0]
-	t.seq += int64(n)
+	t.seq += rows.Batch.NumRows()
 	slices.SortStableFunc(t.failures, func(a, b rules.Failure) int { return a.Row - b.Row })
 	return err
 }
@@ -86,6 +98,11 @@ func (t *Tally) filter(batch arrow.RecordBatch, dst []int32) ([]int32, error) {
 			dst = append(dst, i)
 		}
 		return dst, nil
+	}
+	if by, ok := t.plan.Filter.(rules.Selector); ok {
+		if rows, ok, err := by.Select(batch, dst); ok || err != nil {
+			return rows, err
+		}
 	}
 	eval := rules.Eval{Mem: t.opts.Mem}
 	result, err := t.plan.Filter.Eval(&eval, batch)

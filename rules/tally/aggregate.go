@@ -96,12 +96,26 @@ func (c *counts) add(arg *column, rows, groups []int32, out *vector) {
 	default:
 		for i, row := range rows {
 			g := groups[i]
-			if !arg.null(row) && (!c.onlyTrue || arg.ints[row] != 0) {
+			if c.counts(arg, row) {
 				*n.at(g)++
 			}
 			if out != nil {
 				out.int(*n.at(g))
 			}
+		}
+	}
+}
+
+// counts reports whether a row is counted.
+func (c *counts) counts(arg *column, row int32) bool {
+	return arg == nil || !arg.null(row) && (!c.onlyTrue || arg.ints[row] != 0)
+}
+
+// takeBack undoes add.
+func (c *counts) takeBack(arg *column, rows, groups []int32) {
+	for i, g := range groups {
+		if c.counts(arg, rows[i]) {
+			*c.n.at(g)--
 		}
 	}
 }

@@ -53,12 +53,17 @@ func (t *Tally) answerChanged() error {
 	return nil
 }
 
-// takeTouched lists the groups touched since the last call, table by table.
+// takeTouched lists the groups touched since the last call, table by table, but for
+// those that are mute.
 func (t *Tally) takeTouched() (refs []ref, tables int) {
 	n := 0
 	for _, list := range [][]*table{t.retired, t.order} {
 		for _, tb := range list {
-			n += len(tb.touched)
+			for _, touched := range tb.touched {
+				if !t.mute(tb, touched.group) {
+					n++
+				}
+			}
 		}
 	}
 	refs = make([]ref, 0, n)
@@ -69,8 +74,10 @@ func (t *Tally) takeTouched() (refs []ref, tables int) {
 			}
 			tables++
 			for _, touched := range tb.touched {
-				refs = append(refs, ref{table: tb, group: touched.group, seq: touched.seq})
 				*tb.flags.at(touched.group) &^= flagTouched
+				if !t.mute(tb, touched.group) {
+					refs = append(refs, ref{table: tb, group: touched.group, seq: touched.seq})
+				}
 			}
 			if tb.touched = tb.touched[:0]; cap(tb.touched) > reserved {
 				tb.touched = nil
@@ -233,6 +240,10 @@ func (t *Tally) closeTables(due func(*table) bool) error {
 			continue
 		}
 		for g := range int32(tb.index.len()) {
+			if t.mute(tb, g) {
+				*tb.flags.at(g) &^= flagTouched // it has nothing to say any more
+				continue
+			}
 			refs = append(refs, ref{table: tb, group: g})
 			if len(refs) == groupsAtOnce {
 				if err := flush(); err != nil {
@@ -304,12 +315,19 @@ func (t *Tally) answerClosed(refs []ref) error {
 // which groups of the batch they are of.
 func (t *Tally) answerHolding(j *judged, box *outbox, see func(out arrow.RecordBatch, at []int32) error) error {
 	reasons := j.failed
-	var picks []int32
+	picks := make([]int32, len(j.holds))
+	kept := 0
 	for i, holds := range j.holds {
-		if _, failed := j.failed[i]; holds && !failed {
-			picks = append(picks, int32(i))
+		if holds && len(reasons) > 0 {
+			_, failed := reasons[i]
+			holds = !failed
+		}
+		picks[kept] = int32(i)
+		if holds {
+			kept++
 		}
 	}
+	picks = picks[:kept]
 	out, failures, err := t.projectPicks(j.rows, picks)
 	if err != nil {
 		return err
@@ -333,7 +351,7 @@ func (t *Tally) answerHolding(j *judged, box *outbox, see func(out arrow.RecordB
 		out, picks = whole, at
 	}
 	if box != nil {
-		for i := range j.holds {
+		for i := 0; i < len(j.holds) && len(reasons) > 0; i++ {
 			if reason, failed := reasons[i]; failed {
 				box.fail(j.keys.text(int32(i)), reason)
 			}

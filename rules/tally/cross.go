@@ -24,7 +24,8 @@ type crossing struct {
 
 // cross folds the batch into its groups and answers those with which HAVING
 // holds for the first time. HAVING is evaluated over a group batch that has,
-// for each row of an undecided group, the group as it was after that row.
+// for each row of an undecided group, the group as it was after that row; where
+// HAVING bounds a count, only for those rows that have reached the bound.
 func (t *Tally) cross(args []*column) error {
 	parts := t.parts[:0]
 	t.parted = slices.Grow(t.parted[:0], 4*len(t.groups))[:4*len(t.groups)]
@@ -32,11 +33,16 @@ func (t *Tally) cross(args []*column) error {
 	n := 0
 	for _, tb := range t.active {
 		part := traced{table: tb, rows: tb.rows, groups: tb.groups, at: n}
-		if tb.decided > 0 {
-			var rows, groups []int32
+		var rows, groups []int32 // the others
+		switch {
+		case tb.counted != nil:
+			part.rows, part.groups, rows, groups = tb.reach(args[t.plan.Bound.Agg], t.plan.Bound.Least, free)
+		case tb.decided > 0:
 			part.rows, part.groups, rows, groups = tb.partition(free)
-			free = free[4*len(tb.rows):]
-			for i, a := range tb.aggs {
+		}
+		free = free[4*len(tb.rows):]
+		for i, a := range tb.aggs {
+			if len(rows) > 0 && (tb.counted == nil || i != t.plan.Bound.Agg) {
 				a.add(args[i], rows, groups, nil)
 			}
 		}
@@ -81,6 +87,54 @@ func (tb *table) partition(room []int32) (rows, groups, otherRows, otherGroups [
 		}
 	}
 	return rows[:open], groups[:open], otherRows[:other], otherGroups[:other]
+}
+
+// reach folds the batch into the count that HAVING bounds, and parts its rows as
+// partition does: into those at which an undecided group has reached the bound,
+// which the count does not have yet, and the rest, which comes before them in each
+// group.
+func (tb *table) reach(arg *column, least int64, room []int32) (rows, groups, otherRows, otherGroups []int32) {
+	n, c := len(tb.rows), tb.counted
+	rows, groups = room[:n], room[n:2*n]
+	open := 0
+	held, flags := c.n.single(), tb.flags.single()
+	if arg == nil && held != nil && flags != nil {
+		for i, g := range tb.groups {
+			count := held[g] + 1
+			held[g] = count
+			rows[open], groups[open] = tb.rows[i], g // stays where the bound is reached: no branch to guess
+			open += int(uint64(least-1-count)>>63) &^ int(flags[g]/flagCrossed)
+		}
+	} else {
+		for i, g := range tb.groups {
+			at := c.n.at(g)
+			if c.counts(arg, tb.rows[i]) {
+				*at++
+			}
+			if *at >= least && *tb.flags.at(g)&flagCrossed == 0 {
+				rows[open], groups[open] = tb.rows[i], g
+				open++
+			}
+		}
+	}
+	rows, groups = rows[:open], groups[:open]
+	if open == 0 {
+		return rows, groups, tb.rows, tb.groups
+	}
+	c.takeBack(arg, rows, groups)
+	if len(tb.aggs) == 1 {
+		return rows, groups, nil, nil
+	}
+	otherRows, otherGroups = room[2*n:2*n:3*n], room[3*n:3*n:4*n]
+	next := 0
+	for i, row := range tb.rows {
+		if next < open && rows[next] == row {
+			next++
+			continue
+		}
+		otherRows, otherGroups = append(otherRows, row), append(otherGroups, tb.groups[i])
+	}
+	return rows, groups, otherRows, otherGroups
 }
 
 // crossings lists, in the order of records, the groups that cross, and those

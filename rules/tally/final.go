@@ -196,9 +196,14 @@ func (f *finisher) answer(sections []section) error {
 		for _, tb := range s {
 			n := tb.index.len()
 			refs = grown(refs, len(refs)+n)
-			for g, more := 0, refs[len(refs)-n:]; g < len(more); g++ {
-				more[g] = ref{table: tb, group: int32(g)}
+			more, kept := refs[len(refs)-n:], 0
+			for g := range int32(n) {
+				more[kept] = ref{table: tb, group: g}
+				if !f.below(tb, g) {
+					kept++
+				}
 			}
+			refs = refs[:len(refs)-n+kept]
 		}
 	}
 	f.refs = refs
@@ -291,6 +296,10 @@ func (f *finisher) pack(x *intGroups) bool {
 // the lower ones ascend where these are equal.
 func (f *finisher) sortPacked(shift, width int) {
 	n, passes := len(f.packed), (width+7)/8
+	if n >= 16 && n <= 256 {
+		f.sortFew(shift, width)
+		return
+	}
 	if n < 64 || passes*(3*n+200) > 3*n*bits.Len(uint(n)) {
 		slices.Sort(f.packed)
 		return
@@ -313,6 +322,37 @@ func (f *finisher) sortPacked(shift, width int) {
 			places[digit]++
 		}
 		f.packed, f.other = f.other, f.packed
+	}
+}
+
+// sortFew is sortPacked of so few that the highest eight bits tell most of them
+// apart: one pass brings them near to their places, and each goes the rest of the way
+// by itself.
+func (f *finisher) sortFew(shift, width int) {
+	f.other = grown(f.other, len(f.packed))
+	by := shift + max(width-8, 0)
+	var places [256]uint16
+	for _, x := range f.packed {
+		places[uint8(x>>by)]++
+	}
+	at := uint16(0)
+	for i, count := range places {
+		places[i] = at
+		at += count
+	}
+	for _, x := range f.packed {
+		digit := uint8(x >> by)
+		f.other[places[digit]] = x
+		places[digit]++
+	}
+	f.packed, f.other = f.other, f.packed
+	sorted := f.packed
+	for i := 1; i < len(sorted); i++ {
+		x, k := sorted[i], i
+		for ; k > 0 && sorted[k-1] > x; k-- {
+			sorted[k] = sorted[k-1]
+		}
+		sorted[k] = x
 	}
 }
 

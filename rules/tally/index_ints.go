@@ -9,12 +9,16 @@ import (
 // intGroups is the index of one key column that is an integer, a date, a time
 // or a bool. Few groups, as a window mostly has, are found by a small table that
 // holds numbers only, and stays in the caches; many by one that holds keys, so
-// that a look-up waits for memory once.
+// that a look-up waits for memory once; many whose keys lie close together by the
+// key itself (dense).
 type intGroups struct {
+	dense denseGroups
+
 	small []uint16 // number of the group, and one; 0: empty; a power of two; nil: there are many groups
 	none  [1]uint16
 	limit int // of groups in small: half of it, so that most are found at the first look
 	slots shards[intSlot]
+	retry int            // with so many groups the large table looks whether it could be dense
 	keys  chunked[int64] // by group
 	null  int32          // the group of NULL
 	seed  uint64
@@ -61,8 +65,14 @@ func (x *intGroups) resize(slots int) {
 
 // enlarge makes room for n groups in all.
 func (x *intGroups) enlarge(n int) {
+	if x.dense.numbers != nil {
+		return
+	}
 	if x.small == nil {
 		x.slots.reserve(n)
+		return
+	}
+	if n <= 2*x.keys.len() && x.becomeDense() {
 		return
 	}
 	slots := max(len(x.small), leastSmall)
@@ -76,11 +86,18 @@ func (x *intGroups) enlarge(n int) {
 		x.resize(slots)
 		return
 	}
-	x.small, x.slots = nil, newShards(x.seed, (*intSlot).hash)
+	x.becomeLarge(n)
+}
+
+// becomeLarge puts all groups into the large table, with room for n.
+func (x *intGroups) becomeLarge(n int) {
+	x.dense, x.small, x.slots = denseGroups{}, nil, newShards(x.seed, (*intSlot).hash)
 	x.slots.reserve(max(n, x.keys.len()))
-	for g, key := range x.keys.single() { // few groups were
-		if int32(g) != x.null {
-			x.insert(key, int32(g), hashInt(key, x.seed))
+	x.retry = 2 * x.keys.len()
+	for g := range int32(x.keys.len()) {
+		if g != x.null {
+			key := *x.keys.at(g)
+			x.insert(key, g, hashInt(key, x.seed))
 		}
 	}
 }
@@ -106,7 +123,7 @@ func (x *intGroups) find(key int64) int32 {
 
 func (x *intGroups) reset() {
 	if x.small == nil {
-		x.small, x.limit, x.slots = x.none[:], 0, shards[intSlot]{}
+		x.small, x.limit, x.slots, x.dense = x.none[:], 0, shards[intSlot]{}, denseGroups{}
 	}
 	clear(x.small)
 	x.keys.reset()
@@ -136,7 +153,7 @@ func (x *intGroups) resolve(keys *keyBatch, rows, groups []int32) {
 	}
 }
 
-// resolveInts is find of many.
+// resolveInts is find of many. Any of them may give the index another form.
 func (x *intGroups) resolveInts(keys []int64, rows, groups []int32) {
 	groups = groups[:len(rows)]
 	done := 0
@@ -146,25 +163,38 @@ func (x *intGroups) resolveInts(keys []int64, rows, groups []int32) {
 			x.enlarge(x.keys.len() + 1)
 		}
 	}
-	for i, row := range rows[done:] {
-		key := keys[row]
-		hash := hashInt(key, x.seed)
-		slots := x.slots.of(hash).slots
-		at := hash
-		s := &slots[at&uint64(len(slots)-1)]
-		for s.key != key && s.number != 0 {
-			at++
-			s = &slots[at&uint64(len(slots)-1)]
+	for done < len(rows) {
+		if x.dense.numbers == nil {
+			groups[done] = x.findLarge(keys[rows[done]])
+			done++
+		} else if done += x.dense.resolve(keys, rows[done:], groups[done:]); done < len(rows) {
+			groups[done] = x.findDense(keys[rows[done]])
+			done++
 		}
-		if s.number != 0 {
-			groups[done+i] = s.number - 1
-			continue
-		}
-		g := int32(x.keys.len())
-		groups[done+i] = g
-		x.keys.add(key)
-		x.insert(key, g, hash)
 	}
+}
+
+// findLarge is find in the large table.
+func (x *intGroups) findLarge(key int64) int32 {
+	hash := hashInt(key, x.seed)
+	slots := x.slots.of(hash).slots
+	at := hash
+	s := &slots[at&uint64(len(slots)-1)]
+	for s.key != key && s.number != 0 {
+		at++
+		s = &slots[at&uint64(len(slots)-1)]
+	}
+	if s.number != 0 {
+		return s.number - 1
+	}
+	g := int32(x.keys.len())
+	x.keys.add(key)
+	x.insert(key, g, hash)
+	if x.keys.len() == x.retry && x.dense.numbers == nil {
+		x.retry *= 2
+		x.becomeDense()
+	}
+	return g
 }
 
 // resolveSmall is resolveInts of the small table, up to the row for which there
@@ -280,9 +310,12 @@ func (x *intGroups) reserve(n int) {
 	if n <= chunkLen && n > x.keys.len() {
 		x.keys.first = slices.Grow(x.keys.first, n-x.keys.len())
 	}
+	if n >= leastDense && n <= mostSmall/2 && x.keys.len() == 0 {
+		return // it grows, and becomes dense on the way if it can
+	}
 	x.enlarge(n)
 }
 
 func (x *intGroups) bytes() int64 {
-	return int64(len(x.small))*2 + x.slots.count()*16 + x.keys.bytes()
+	return int64(len(x.small))*2 + x.slots.count()*16 + int64(len(x.dense.numbers))*4 + x.keys.bytes()
 }

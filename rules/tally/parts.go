@@ -14,11 +14,20 @@ import (
 )
 
 // part says which of a rule's groups a Tally has: where the windows are short,
-// whole windows in turn; else the groups by the hash of their key.
+// whole windows in turn; else the groups by the hash of their key, or those of the
+// rows that it is given.
 type part struct {
 	number, of int
-	windows    bool
+	by         division
 }
+
+type division uint8
+
+const (
+	byKey division = iota
+	byWindow
+	byRow
+)
 
 // shortWindow bounds the windows that are told apart by their number: of longer
 // ones the rows at hand may be of a single one.
@@ -33,13 +42,21 @@ func (p part) hasWindow(s span, w *rules.Window) bool {
 }
 
 // Parts is the state of one rule over rows that are all there: those of a table,
-// not of a stream. Each part has its own groups, takes their rows in order, and
-// runs on a core of its own, so that its answers are those of one Tally. One
-// goroutine uses it; those that it starts have ended when a method returns.
+// not of a stream. Each part runs on a core of its own. It has its own groups and
+// takes their rows in order, so that its answers are those of one Tally. Where the
+// order does not matter and groups are few, each takes a piece of each batch
+// instead, and they are merged before they answer. One goroutine uses it; those
+// that it starts have ended when a method returns.
 type Parts struct {
+	rule  Rule
+	opts  Options
+	seeds seeds
 	parts []*Tally
+	by    division
+	most  int // groups of all parts by row
 	where Where
 	found []Where // of each part's piece of the batch
+	dealt []dealt // the same
 
 	failures []rules.Failure
 }
@@ -47,7 +64,7 @@ type Parts struct {
 // NewParts makes a Parts that has seen no row, of up to n parts: a rule that has a
 // single group, or none, is one.
 func NewParts(rule Rule, opts Options, n int) (*Parts, error) {
-	p, seeds := &Parts{}, newSeeds()
+	p := &Parts{rule: rule, opts: opts, seeds: newSeeds(), most: groupsByRow}
 	if plan := rule.Plan; plan == nil || !plan.Grouped || len(plan.Keys) == 0 && plan.Window == nil {
 		n = 1
 	}
@@ -55,28 +72,44 @@ func NewParts(rule Rule, opts Options, n int) (*Parts, error) {
 	if rule.Plan != nil {
 		w = rule.Plan.Window
 	}
-	windows := w != nil && w.Kind == rules.Tumble && w.Micros <= shortWindow.Microseconds()
-	if !windows && n > 1 && len(rule.Plan.Keys) == 0 {
+	switch {
+	case w != nil && w.Kind == rules.Tumble && w.Micros <= shortWindow.Microseconds():
+		p.by = byWindow
+	case n > 1 && len(rule.Plan.Keys) == 0:
 		n = 1
+	case n > 1 && rule.Emit == OnDemand && mergeable(rule.Plan):
+		p.by = byRow
 	}
-	for i := range max(n, 1) {
-		t, err := newPart(rule, opts, seeds, part{number: i, of: max(n, 1), windows: windows})
-		if err != nil {
-			p.Release()
-			return nil, err
-		}
-		p.parts = append(p.parts, t)
+	var err error
+	if p.parts, err = p.make(min(max(n, 1), maxParts)); err != nil {
+		return nil, err
 	}
-	p.found = make([]Where, len(p.parts))
+	p.found, p.dealt = make([]Where, len(p.parts)), make([]dealt, len(p.parts))
 	return p, nil
 }
 
-// Release gives up the answers that were not taken. The Parts is not used afterwards.
-func (p *Parts) Release() {
-	for _, t := range p.parts {
+// make makes n empty parts.
+func (p *Parts) make(n int) ([]*Tally, error) {
+	var parts []*Tally
+	for i := range n {
+		t, err := newPart(p.rule, p.opts, p.seeds, part{number: i, of: n, by: p.by})
+		if err != nil {
+			release(parts)
+			return nil, err
+		}
+		parts = append(parts, t)
+	}
+	return parts, nil
+}
+
+func release(parts []*Tally) {
+	for _, t := range parts {
 		t.Release()
 	}
 }
+
+// Release gives up the answers that were not taken. The Parts is not used afterwards.
+func (p *Parts) Release() { release(p.parts) }
 
 // Add takes the rows of a batch in order; their watermarks and Where are not
 // looked at. After an error the Parts is not used again.
@@ -86,20 +119,108 @@ func (p *Parts) Add(rows Rows) error {
 		return p.parts[0].Add(rows)
 	}
 	t := p.parts[0]
-	if t.plan.Filter != nil {
+	if err := p.add(rows); err != nil {
+		return fmt.Errorf("add rows to rule %s: %w", t.rule.Name, err)
+	}
+	err := p.checkSize()
+	if p.by == byRow && (err != nil || p.groups() > p.most) {
+		if err := p.separate(); err != nil {
+			return err
+		}
+		return p.checkSize()
+	}
+	return err
+}
+
+func (p *Parts) add(rows Rows) error {
+	if p.by == byRow {
+		return p.each(func(i int, t *Tally) error {
+			piece := rows
+			from, to := p.piece(i, rows)
+			piece.Batch = rows.Batch.NewSlice(int64(from), int64(to))
+			defer piece.Batch.Release()
+			if len(rows.Date) == int(rows.Batch.NumRows()) {
+				piece.Date = rows.Date[from:to]
+			}
+			err := t.add(piece)
+			for i := range t.failures {
+				t.failures[i].Row += from
+			}
+			return err
+		})
+	}
+	if p.by == byWindow {
+		return p.addWindows(rows)
+	}
+	if p.rule.Plan.Filter != nil {
 		if err := p.filter(rows.Batch); err != nil {
-			return fmt.Errorf("add rows to rule %s: %w", t.rule.Name, err)
+			return err
 		}
 		rows.Where = &p.where
 	}
-	if err := p.each(func(_ int, t *Tally) error { return t.add(rows) }); err != nil {
-		return fmt.Errorf("add rows to rule %s: %w", t.rule.Name, err)
+	return p.each(func(_ int, t *Tally) error { return t.add(rows) })
+}
+
+// piece is the rows of a batch that part i takes, to exclusive.
+func (p *Parts) piece(i int, rows Rows) (from, to int) {
+	n := int(rows.Batch.NumRows())
+	return n * i / len(p.parts), n * (i + 1) / len(p.parts)
+}
+
+// groupsByRow bounds the groups of all parts while each has those of its own rows, so
+// that what several parts hold of one group is little memory.
+const groupsByRow = 1 << 16
+
+// separate gives each group to the part that has it by its key, for good.
+func (p *Parts) separate() error {
+	p.by = byKey
+	old := p.parts
+	parts, err := p.make(len(old))
+	if err != nil {
+		return err
 	}
+	p.parts = parts
+	defer release(old)
+	return p.each(func(i int, t *Tally) error {
+		t.failures = append(t.failures, old[i].failures...)
+		for _, other := range old {
+			if err := t.absorb(other, true); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// gather merges the groups of parts that have those of their rows into the first one.
+func (p *Parts) gather() error {
+	if p.by != byRow {
+		return nil
+	}
+	fresh, err := p.make(len(p.parts))
+	if err != nil {
+		return err
+	}
+	for i, t := range p.parts[1:] {
+		if err := p.parts[0].absorb(t, false); err != nil {
+			release(fresh)
+			return err
+		}
+		fresh[i+1].failures = append(fresh[i+1].failures, t.failures...)
+	}
+	old := p.parts[1:]
+	defer release(old)
+	defer fresh[0].Release()
+	p.parts = append([]*Tally{p.parts[0]}, fresh[1:]...)
+	return nil
+}
+
+func (p *Parts) checkSize() error {
 	bytes, members := int64(0), 0
 	for _, t := range p.parts {
 		bytes, members = bytes+t.Bytes(), members+t.members
 	}
-	return t.tooLarge(p.groups, bytes, members)
+	return p.parts[0].tooLarge(p.groups, bytes, members)
 }
 
 func (p *Parts) groups() int {
@@ -166,11 +287,17 @@ func (p *Parts) RowFailures() []rules.Failure {
 
 // Final is Tally.Final over all parts.
 func (p *Parts) Final() (Answers, error) {
+	if err := p.gather(); err != nil {
+		return Answers{}, err
+	}
 	return final(p.parts, p.parts[0].rule.Emit == OnDemand)
 }
 
 // EachFinal is Tally.EachFinal over all parts.
 func (p *Parts) EachFinal(answer func(arrow.RecordBatch, []GroupFailure) error) error {
+	if err := p.gather(); err != nil {
+		return err
+	}
 	return eachFinal(p.parts, true, func(f finished) error { return answer(f.rows, f.failures) })
 }
 

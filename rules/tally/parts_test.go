@@ -13,9 +13,12 @@ import (
 // which TestModel compares with the model: answers, their order, sums of floats to
 // the last bit, failures of groups and of rows.
 func TestParts(t *testing.T) {
-	answers, failures, busy := 0, 0, 0
+	answers, failures, busy, pieces, separated := 0, 0, 0, 0, 0
 	for seed := range uint64(250) {
 		g := newGenerator(seed)
+		if seed%2 == 0 {
+			g.rule.Emit = OnDemand // each part may take a piece of a batch
+		}
 		mem := memory.NewCheckedAllocator(memory.NewGoAllocator())
 		describe := fmt.Sprintf("seed %d", seed)
 		rows := make([]modelRow, g.IntN(300))
@@ -26,6 +29,12 @@ func TestParts(t *testing.T) {
 		require.NoError(t, err, describe)
 		parts, err := NewParts(g.rule, Options{Mem: mem}, 2+int(seed%3))
 		require.NoError(t, err, describe)
+		if parts.by == byRow {
+			pieces++
+			if seed%4 == 0 {
+				parts.most = 1 + int(seed)%12
+			}
+		}
 		for from := 0; from < len(rows); {
 			to := min(len(rows), from+1+g.IntN(100))
 			in := Rows{}
@@ -41,6 +50,18 @@ func TestParts(t *testing.T) {
 			failures += len(whole.RowFailures())
 			from = to
 		}
+		sharing := 0
+		for _, part := range parts.parts {
+			if part.Groups() > 0 {
+				sharing++
+			}
+		}
+		if sharing > 1 {
+			busy++
+		}
+		if parts.by == byKey && parts.most < groupsByRow {
+			separated++
+		}
 		want, err := whole.Final()
 		require.NoError(t, err, describe)
 		got, err := parts.Final()
@@ -55,15 +76,6 @@ func TestParts(t *testing.T) {
 			return nil
 		}), describe)
 		require.Equal(t, want.Rows.NumRows(), n, describe)
-		sharing := 0
-		for _, part := range parts.parts {
-			if part.Groups() > 0 {
-				sharing++
-			}
-		}
-		if sharing > 1 {
-			busy++
-		}
 		want.Release()
 		got.Release()
 		whole.Release()
@@ -73,6 +85,8 @@ func TestParts(t *testing.T) {
 	require.Greater(t, answers, 3000)
 	require.Greater(t, failures, 100, "rows have to fail for the comparison to mean something")
 	require.Greater(t, busy, 150, "several parts have to have groups")
+	require.Greater(t, pieces, 30, "parts have to take pieces of batches")
+	require.Greater(t, separated, 10, "groups have to go to parts of their own")
 }
 
 // TestPartsBound has the parts together within the bound of one.

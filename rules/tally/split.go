@@ -113,7 +113,7 @@ func (t *Tally) locate(at *spot, ts int64, windowed, null bool, date int32) bool
 		s.start = window.start
 	}
 	*at = spot{from: window.from, to: window.to, span: s, own: 1, end: never}
-	if t.part.of > 1 && t.part.windows && !t.part.hasWindow(s, t.plan.Window) {
+	if t.part.of > 1 && t.part.by == byWindow && !t.part.hasWindow(s, t.plan.Window) {
 		at.own, at.table = 0, &t.splitter.foreign
 		at.table.given = 1 // it is never active
 		return true

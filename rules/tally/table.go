@@ -13,7 +13,9 @@ type table struct {
 	index index
 	aggs  []aggregate
 	sets  []*distinct // those of aggs that are one
-	flags chunked[flag]
+	// counted is the one of aggs that HAVING bounds; nil: none is.
+	counted *counts
+	flags   chunked[flag]
 	// emitted is the hash of each group's last answer, as far as any has answered;
 	// only for on_change.
 	emitted chunked[xxh3.Uint128]
@@ -63,7 +65,7 @@ func (t *Tally) newTable(s span) *table {
 		return tb
 	}
 	tb := &table{span: s, end: t.spanEnd(s), index: t.codec.newIndex(t.seeds)}
-	for _, agg := range t.plan.Aggs {
+	for i, agg := range t.plan.Aggs {
 		a, err := newAggregate(agg, t.seeds.bytes)
 		if err != nil {
 			continue // New has made each of them once
@@ -71,6 +73,9 @@ func (t *Tally) newTable(s span) *table {
 		tb.aggs = append(tb.aggs, a)
 		if set, ok := a.(*distinct); ok {
 			tb.sets = append(tb.sets, set)
+		}
+		if c, ok := a.(*counts); ok && t.plan.Bound != nil && t.plan.Bound.Agg == i {
+			tb.counted = c
 		}
 	}
 	return tb
@@ -171,6 +176,17 @@ func (t *Tally) mark(tb *table, g int32, set, unset flag) {
 	tb.failing += has(now, flagFailed) - has(f, flagFailed)
 	tb.decided += has(now, flagCrossed) - has(f, flagCrossed)
 	*at = now
+}
+
+// mute reports, without evaluating HAVING, that it is not true of a group and that
+// nothing was said of the group which would have to be taken back.
+func (t *Tally) mute(tb *table, g int32) bool {
+	return t.below(tb, g) && *tb.flags.at(g)&(flagLive|flagFailed) == 0
+}
+
+// below reports that a group has not reached the bound of HAVING, if there is one.
+func (t *Tally) below(tb *table, g int32) bool {
+	return tb.counted != nil && *tb.counted.n.at(g) < t.plan.Bound.Least
 }
 
 func has(f, bit flag) int {

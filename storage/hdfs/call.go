@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"reflect"
@@ -63,6 +64,9 @@ func (m message) set(name protoreflect.Name, value protoreflect.Value) message {
 
 func (m message) get(name protoreflect.Name) protoreflect.Value { return m.Get(m.field(name)) }
 
+// in is a message within it.
+func (m message) in(name protoreflect.Name) message { return message{m.get(name).Message()} }
+
 // call sends a request and returns the response.
 func (s *session) call(method string, request, response protoreflect.FullName, fill func(message)) (message, error) {
 	connection, err := s.namenode()
@@ -85,6 +89,68 @@ func (s *session) call(method string, request, response protoreflect.FullName, f
 func (s *session) rename(from, to string) error {
 	_, err := s.call("rename2", "Rename2RequestProto", "Rename2ResponseProto", func(m message) {
 		m.set("src", protoreflect.ValueOfString(from)).set("dst", protoreflect.ValueOfString(to)).set("overwriteDest", protoreflect.ValueOfBool(false))
+	})
+	return err
+}
+
+// endBlock ends the writing of a file's last block and lets go of the datanode; nil
+// where nothing was written. The library's Close has the namenode begin a new
+// generation of the block then, which only a pipeline that is mended needs.
+func endBlock(out *hdfs.FileWriter) (protoreflect.Message, error) {
+	field := reflect.ValueOf(out).Elem().FieldByName("blockWriter")
+	if field.Kind() != reflect.Pointer {
+		return nil, errors.New("this version of the HDFS client has no blockWriter field")
+	}
+	if field.IsNil() {
+		return nil, nil
+	}
+	//nolint:gosec // the only way to a field that is not exported
+	field = reflect.NewAt(field.Type(), unsafe.Pointer(field.UnsafeAddr())).Elem()
+	writer, ok := field.Interface().(io.Closer)
+	block, at := field.Elem().FieldByName("Block"), field.Elem().FieldByName("Offset")
+	if !ok || !block.IsValid() || !at.CanInt() {
+		return nil, errors.New("this version of the HDFS client writes its blocks otherwise")
+	}
+	located, ok := block.Interface().(proto.Message)
+	if !ok {
+		return nil, errors.New("this version of the HDFS client knows its blocks otherwise")
+	}
+	if err := writer.Close(); err != nil {
+		return nil, err
+	}
+	b := message{located.ProtoReflect()}.in("b")
+	return b.set("numBytes", protoreflect.ValueOfUint64(uint64(at.Int()))).Message, nil
+}
+
+// complete tells the namenode that a file has its last block; false where no datanode
+// has reported that one yet.
+func (s *session) complete(name string, id uint64, last protoreflect.Message) (bool, error) {
+	connection, err := s.namenode()
+	if err != nil {
+		return false, err
+	}
+	client := reflect.Indirect(reflect.ValueOf(connection)).FieldByName("ClientName")
+	if client.Kind() != reflect.String {
+		return false, errors.New("this version of the HDFS client has no name for itself")
+	}
+	resp, err := s.call("complete", "CompleteRequestProto", "CompleteResponseProto", func(m message) {
+		m.set("src", protoreflect.ValueOfString(name)).set("clientName", protoreflect.ValueOfString(client.String())).set("fileId", protoreflect.ValueOfUint64(id))
+		if last != nil {
+			m.set("last", protoreflect.ValueOfMessage(last))
+		}
+	})
+	if err != nil {
+		return false, err
+	}
+	return resp.get("result").Bool(), nil
+}
+
+// mkdirs makes a folder and those above it; one that is there stays as it is.
+func (s *session) mkdirs(name string, mode fs.FileMode) error {
+	_, err := s.call("mkdirs", "MkdirsRequestProto", "MkdirsResponseProto", func(m message) {
+		m.set("src", protoreflect.ValueOfString(name)).set("createParent", protoreflect.ValueOfBool(true))
+		masked := message{m.Mutable(m.field("masked")).Message()}
+		masked.set("perm", protoreflect.ValueOfUint32(uint32(mode.Perm())))
 	})
 	return err
 }

@@ -112,7 +112,8 @@ func (f *FS) at(uri string) (place, error) {
 		if err != nil {
 			return place{}, fmt.Errorf("%w: %w", storage.ErrRefused, err)
 		}
-		c = &cluster{name: authority, patience: cmp.Or(f.conf.Patience, usualPatience), options: func() (hdfs.ClientOptions, func(), error) { return f.options(addresses) }}
+		c = &cluster{name: authority, patience: cmp.Or(f.conf.Patience, usualPatience), peers: peers{failed: map[string]time.Time{}}, folders: map[string]bool{},
+			options: func() (hdfs.ClientOptions, func(), error) { return f.options(addresses) }}
 		f.clusters[authority] = c
 	}
 	return place{uri: uri, path: name, cluster: c}, nil
@@ -165,17 +166,25 @@ func (f *FS) Path(uri string) (string, error) {
 
 // wrap gives an error its place and its meaning.
 func wrap(verb, uri string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s %s: %w", verb, uri, meaning(err))
+}
+
+// meaning gives an error what callers look for, and users can do.
+func meaning(err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, errCredentials):
-		err = fmt.Errorf("%w: %w", storage.ErrRefused, err)
+		return fmt.Errorf("%w: %w", storage.ErrRefused, err)
 	case errors.Is(err, fs.ErrPermission):
-		err = fmt.Errorf("%w: %w; hint: who asks, HADOOP_USER_NAME (storage.hdfs.user in the job) or the Kerberos principal, needs the right to write there: hdfs dfs -chown or -setfacl", storage.ErrRefused, err)
+		return fmt.Errorf("%w: %w; hint: who asks, HADOOP_USER_NAME (storage.hdfs.user in the job) or the Kerberos principal, needs the right to write there: hdfs dfs -chown or -setfacl", storage.ErrRefused, err)
 	case !answered(err) && !errors.Is(err, storage.ErrUnavailable):
-		err = fmt.Errorf("%w: %w", storage.ErrUnavailable, err)
+		return fmt.Errorf("%w: %w", storage.ErrUnavailable, err)
 	}
-	return fmt.Errorf("%s %s: %w", verb, uri, err)
+	return err
 }
 
 // Stat implements storage.FS.

@@ -93,12 +93,11 @@ func TestOwnSuccess(t *testing.T) {
 	files := of(t, h)
 	root := h.URI() + "/" + uuid.NewString()
 	begin := func(name string) *writer {
-		out, err := files.Create(t.Context(), root+"/"+name)
+		p, err := files.at(root + "/" + name)
 		require.NoError(t, err)
-		w := out.(*writer)
-		_, err = w.Write([]byte("mine"))
-		require.NoError(t, err)
-		require.NoError(t, w.complete())
+		w := &writer{fs: files, at: p}
+		require.NoError(t, w.Part(t.Context(), 0, []byte("mine")))
+		require.NoError(t, w.complete(t.Context()))
 		return w
 	}
 	w := begin("a")
@@ -108,7 +107,7 @@ func TestOwnSuccess(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, mine, w.id, "what the creation answered")
 	require.NoError(t, w.at.run(t.Context(), func(s *session) error { return s.rename(w.temp, w.at.path) }))
-	require.NoError(t, w.name(mine), "it is there already")
+	require.NoError(t, w.name(t.Context(), mine), "it is there already")
 
 	w = begin("b")
 	info, err = w.at.stat(t.Context(), w.temp)
@@ -116,8 +115,8 @@ func TestOwnSuccess(t *testing.T) {
 	mine, err = id(info)
 	require.NoError(t, err)
 	require.NoError(t, storage.WriteFile(t.Context(), files, root+"/b", []byte("theirs")))
-	require.ErrorIs(t, w.name(mine), fs.ErrExist)
-	require.NoError(t, w.Abort())
+	require.ErrorIs(t, w.name(t.Context(), mine), fs.ErrExist)
+	require.NoError(t, w.Drop(t.Context()))
 	data, err := storage.ReadFile(t.Context(), files, root+"/b")
 	require.NoError(t, err)
 	require.Equal(t, "theirs", string(data))

@@ -23,9 +23,13 @@ func (f *FS) Open(ctx context.Context, uri string) (storage.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{at: p}
+	var where located
 	var first *stream // the library asks the namenode what a stat would
-	err = p.run(ctx, func(s *session) error {
+	err = p.run(ctx, func(s *session) (err error) {
+		if !s.protected {
+			where, err = s.locate(p.path)
+			return err
+		}
 		in, err := s.Open(p.path)
 		if err != nil {
 			return err
@@ -39,9 +43,70 @@ func (f *FS) Open(ctx context.Context, uri string) (storage.File, error) {
 	if err != nil {
 		return nil, wrap("open", uri, err)
 	}
+	if first == nil {
+		r := &blocks{at: p, where: where}
+		return storage.NewRanged(ctx, uri, where.bytes, nil, r.fetch), nil
+	}
 	info := first.Stat()
+	r := &reader{at: p}
 	r.give(first)
 	return &file{File: storage.NewRanged(ctx, uri, info.Size(), nil, r.fetch), ranges: r}, nil
+}
+
+// blocks reads ranges of a file from its datanodes.
+type blocks struct {
+	at place
+
+	mu    sync.Mutex
+	where located
+}
+
+// fetch implements storage.Fetch. Where all datanodes of a block fail, the namenode
+// is asked for those that are there now.
+func (r *blocks) fetch(ctx context.Context, p []byte, off int64) error {
+	began := time.Now()
+	for try := 0; ; try++ {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		r.mu.Lock()
+		where := r.where
+		r.mu.Unlock()
+		err := r.once(ctx, where, p, off)
+		if err == nil || !passing(err) {
+			return err
+		}
+		if err := r.at.pause(ctx, began, try, err); err != nil {
+			return fmt.Errorf("%w: %w", storage.ErrUnavailable, err)
+		}
+		err = r.at.run(ctx, func(s *session) (err error) {
+			where, err = s.locate(r.at.path)
+			return err
+		})
+		if err != nil {
+			return meaning(err)
+		}
+		r.mu.Lock()
+		r.where = where
+		r.mu.Unlock()
+	}
+}
+
+func (r *blocks) once(ctx context.Context, where located, p []byte, off int64) error {
+	for _, b := range where.blocks {
+		if len(p) == 0 || off < b.off || off >= b.off+b.bytes {
+			continue
+		}
+		n := min(int64(len(p)), b.off+b.bytes-off)
+		if err := r.at.peers.read(ctx, b, off-b.off, p[:n]); err != nil {
+			return err
+		}
+		p, off = p[n:], off+n
+	}
+	if len(p) > 0 {
+		return fmt.Errorf("the file ends before byte %d: %w", off+int64(len(p)), io.ErrUnexpectedEOF)
+	}
+	return nil
 }
 
 // file closes its readers at its end.
@@ -57,7 +122,7 @@ func (f *file) Close() error {
 	return err
 }
 
-// reader reads ranges of a file, many at a time. The library's reader is one
+// reader reads ranges of a file whose data are protected, many at a time. The library's reader is one
 // stream for one goroutine: some are kept, each at its place.
 type reader struct {
 	at place

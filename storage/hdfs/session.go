@@ -34,18 +34,23 @@ type cluster struct {
 	patience time.Duration                              // see Config
 	options  func() (hdfs.ClientOptions, func(), error) // the func lets go of the credentials
 
-	mu     sync.Mutex
-	now    *session
-	closed bool
+	peers peers
+
+	mu      sync.Mutex
+	now     *session
+	folders map[string]bool // paths that were there
+	closed  bool
 }
 
 // session is one client of the library, shared by those who use it.
 type session struct {
 	*hdfs.Client
-	cluster *cluster
-	forget  func()
-	users   int  // guarded by cluster.mu, as is the next
-	retired bool // closed when its last user is done
+	cluster    *cluster
+	forget     func()
+	byHostname bool // datanodes are called so
+	protected  bool // what goes to and from datanodes is, where they ask for it
+	users      int  // guarded by cluster.mu, as is the next
+	retired    bool // closed when its last user is done
 }
 
 // acquire gives the client of now to a user, who releases it.
@@ -79,12 +84,14 @@ func (c *cluster) connect() (*session, error) {
 		return nil, &unreachable{fmt.Errorf("connect to the namenode of %s: %w", c.name, err)}
 	}
 	// The library keeps them at their first use, unguarded: before others share it.
-	if _, err := client.ServerDefaults(); err != nil {
+	defaults, err := client.ServerDefaults()
+	if err != nil {
 		err = fmt.Errorf("ask the namenode of %s: %w", c.name, remote(err))
 		forget()
 		return nil, errors.Join(err, client.Close())
 	}
-	return &session{Client: client, cluster: c, forget: forget}, nil
+	return &session{Client: client, cluster: c, forget: forget, byHostname: options.UseDatanodeHostname,
+		protected: options.DataTransferProtection != "" || options.KerberosClient != nil || defaults.EncryptDataTransfer}, nil
 }
 
 // release ends a use. After an error that broken says of, others get a new client.
@@ -112,6 +119,7 @@ func (s *session) end() {
 
 // close ends the client once its users are done.
 func (c *cluster) close() {
+	c.peers.close()
 	c.mu.Lock()
 	s := c.now
 	c.now, c.closed = nil, true

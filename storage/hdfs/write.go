@@ -19,16 +19,23 @@ const (
 	replicatingTime = 60 * time.Second
 	// abortTime bounds the removal of what was written.
 	abortTime = 20 * time.Second
+	// knownFolders is how many folders a cluster's client remembers at most.
+	knownFolders = 4096
 )
 
-// writer writes a file under a temporary name. HDFS's own create without
-// overwriting would be as exclusive, but shows the name before the bytes, and
-// for ever where the process is killed.
+// partBytes is how much a writer gathers before it is sent; it holds twice as much.
+const partBytes = 1 << 20
+
+// WriterBytes implements storage.WriterSizer.
+func (f *FS) WriterBytes(string) int64 { return 2 * partBytes }
+
+// writer is a storage.Upload: it writes a file under a temporary name while more of
+// it is made. HDFS's own create without overwriting would be as exclusive, but shows
+// the name before the bytes, and for ever where the process is killed.
 //
 // A write that failed is not repaired: the library cannot go on with another
 // pipeline. The caller writes the batch again under a new name.
 type writer struct {
-	ctx  context.Context
 	fs   *FS
 	at   place
 	temp string // path
@@ -36,8 +43,7 @@ type writer struct {
 	s     *session         // that the lease is of
 	out   *hdfs.FileWriter // nil once it is closed
 	id    uint64           // of the file, see id
-	err   error            // the first one: what follows fails with it
-	done  bool             // Close or Abort was called
+	err   error            // of a write
 	named bool
 }
 
@@ -47,19 +53,18 @@ func (f *FS) Create(ctx context.Context, uri string) (storage.Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{ctx: ctx, fs: f, at: p}
-	if err := w.begin(); err != nil {
+	if err := context.Cause(ctx); err != nil {
 		return nil, wrap("create", uri, err)
 	}
-	return w, nil
+	return storage.NewUpload(ctx, uri, &writer{fs: f, at: p}, storage.UploadOptions{PartBytes: func(int) int { return partBytes }, Parallel: 1}), nil
 }
 
 // begin makes the temporary file, each time of another name: whether a create
 // that failed has made one is not known. Whether the file's own name is taken is not
 // asked: names are new, and what decides is the rename.
-func (w *writer) begin() error {
+func (w *writer) begin(ctx context.Context) error {
 	folder := path.Dir(w.at.path)
-	return w.at.run(w.ctx, func(s *session) error {
+	return w.at.run(ctx, func(s *session) error {
 		defaults, err := s.ServerDefaults()
 		if err != nil {
 			return err
@@ -71,10 +76,14 @@ func (w *writer) begin() error {
 		if block == 0 {
 			block = defaults.BlockSize
 		}
+		if err := w.folder(s, folder); err != nil {
+			return err
+		}
 		w.temp = path.Join(folder, storage.TempPrefix+uuid.NewString())
 		out, err := s.CreateFile(w.temp, replication, block, w.fs.layout.file)
-		if errors.Is(remote(err), fs.ErrNotExist) { // the folder is not there
-			if err := s.MkdirAll(folder, w.fs.layout.dir); err != nil {
+		if errors.Is(remote(err), fs.ErrNotExist) { // somebody removed the folder
+			w.at.forgetFolders()
+			if err := w.folder(s, folder); err != nil {
 				return err
 			}
 			out, err = s.CreateFile(w.temp, replication, block, w.fs.layout.file)
@@ -91,6 +100,37 @@ func (w *writer) begin() error {
 	})
 }
 
+// folder makes the file's folder unless it is known to be there. A create that finds
+// none costs the namenode more than to be asked for it each time.
+func (w *writer) folder(s *session, name string) error {
+	w.at.mu.Lock()
+	known := w.at.folders[name]
+	w.at.mu.Unlock()
+	if known {
+		return nil
+	}
+	err := remote(s.mkdirs(name, w.fs.layout.dir))
+	if errors.Is(err, fs.ErrExist) { // a file has the name: the create says so
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	w.at.mu.Lock()
+	defer w.at.mu.Unlock()
+	if len(w.at.folders) >= knownFolders {
+		clear(w.at.folders)
+	}
+	w.at.folders[name] = true
+	return nil
+}
+
+func (c *cluster) forgetFolders() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.folders)
+}
+
 // hold is one more use of a session by one of its users.
 func (s *session) hold() *session {
 	s.cluster.mu.Lock()
@@ -99,22 +139,38 @@ func (s *session) hold() *session {
 	return s
 }
 
-// Write implements io.Writer.
-func (w *writer) Write(b []byte) (int, error) {
-	if w.done {
-		return 0, fmt.Errorf("write %s: %w", w.at.uri, fs.ErrClosed)
+// Whole implements storage.Upload.
+func (w *writer) Whole(ctx context.Context, data []byte) error {
+	err := w.Part(ctx, 0, data)
+	if err == nil {
+		err = w.Complete(ctx)
 	}
-	if err := context.Cause(w.ctx); err != nil {
-		return 0, fmt.Errorf("write %s: %w", w.at.uri, err)
-	}
-	if w.err != nil || len(b) == 0 { // nothing would begin a block of no bytes, which no datanode reports
-		return 0, w.err
-	}
-	n, err := w.out.Write(b)
 	if err != nil {
-		w.err = wrap("write", w.at.uri, datanode(err))
+		return errors.Join(err, w.Drop(context.WithoutCancel(ctx)))
 	}
-	return n, w.err
+	return nil
+}
+
+// Part implements storage.Upload: the parts come in order, one at a time.
+func (w *writer) Part(ctx context.Context, _ int, data []byte) error {
+	if w.out == nil {
+		if err := w.begin(ctx); err != nil {
+			return meaning(err)
+		}
+	}
+	const piece = 64 << 10 // a packet of the library, which has no more in its buffer then
+	for len(data) > 0 {    // nothing would begin a block of no bytes, which no datanode reports
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		n := min(piece, len(data))
+		if _, err := w.out.Write(data[:n]); err != nil {
+			w.err = remote(err)
+			return meaning(datanode(err))
+		}
+		data = data[n:]
+	}
+	return nil
 }
 
 // datanode is the error of a write. Whatever it says, another file may succeed:
@@ -127,58 +183,49 @@ func datanode(err error) error {
 	return fmt.Errorf("%w: %w", storage.ErrUnavailable, err)
 }
 
-// Close implements storage.Writer.
-func (w *writer) Close() error {
-	if w.done {
-		return fmt.Errorf("close %s: %w", w.at.uri, fs.ErrClosed)
-	}
-	w.done = true
-	err := w.err
-	if err == nil {
-		err = wrap("close", w.at.uri, w.finish())
-	}
-	if errors.Is(err, fs.ErrExist) { // not every caller aborts what another one made
-		err = errors.Join(err, w.Abort())
-	}
-	w.err = err
-	return err
-}
-
-func (w *writer) finish() error {
-	if err := context.Cause(w.ctx); err != nil {
+// Complete implements storage.Upload.
+func (w *writer) Complete(ctx context.Context) error {
+	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	if err := w.complete(); err != nil {
+	if err := w.complete(ctx); err != nil {
+		return meaning(err)
+	}
+	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	if err := context.Cause(w.ctx); err != nil {
-		return err
-	}
-	return w.name(w.id)
+	return meaning(w.name(ctx, w.id))
 }
 
 // complete ends the writing: all bytes are on the datanodes, and the namenode
 // knows of enough of them.
-func (w *writer) complete() error {
+func (w *writer) complete(ctx context.Context) error {
+	last, err := endBlock(w.out)
+	if err != nil {
+		w.letGo(nil) // of a connection to a datanode
+		return datanode(err)
+	}
 	began := time.Now()
 	for try := 0; ; try++ {
-		err := w.out.Close()
-		if !hdfs.IsErrReplicating(err) {
-			if err == nil {
-				w.letGo(nil)
-				return nil
-			}
+		done, err := w.s.complete(w.temp, w.id, last)
+		if err != nil {
+			err = remote(err)
+			w.letGo(err)
 			return datanode(err)
 		}
+		if done {
+			w.letGo(nil)
+			return nil
+		}
 		if time.Since(began) > replicatingTime {
-			return fmt.Errorf("the datanodes have not reported the last block after %s: %w", replicatingTime, err)
+			return fmt.Errorf("the datanodes have not reported the last block after %s", replicatingTime)
 		}
 		wait := time.NewTimer(min(2*time.Millisecond<<min(try, 20), 500*time.Millisecond))
 		select {
 		case <-wait.C:
-		case <-w.ctx.Done():
+		case <-ctx.Done():
 			wait.Stop()
-			return context.Cause(w.ctx)
+			return context.Cause(ctx)
 		}
 	}
 }
@@ -193,8 +240,8 @@ func (w *writer) letGo(err error) {
 // name renames the temporary file. The answer of a rename may be lost; what has
 // the name then is known by its id, so that one's own success is not taken for
 // somebody else's.
-func (w *writer) name(mine uint64) error {
-	err := w.at.run(w.ctx, func(s *session) error {
+func (w *writer) name(ctx context.Context, mine uint64) error {
+	err := w.at.run(ctx, func(s *session) error {
 		err := remote(s.rename(w.temp, w.at.path))
 		if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
 			info, looked := s.Stat(w.at.path)
@@ -215,22 +262,16 @@ func (w *writer) name(mine uint64) error {
 	return err
 }
 
-// Abort implements storage.Writer.
-func (w *writer) Abort() error {
+// Drop implements storage.Upload.
+func (w *writer) Drop(ctx context.Context) error {
 	if w.named || w.temp == "" {
 		return nil
 	}
-	w.done = true
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), abortTime)
+	ctx, cancel := context.WithTimeout(ctx, abortTime)
 	defer cancel()
 	if w.out != nil {
-		// The library has no other way to let go of the datanode; what it writes is
-		// removed at once.
-		err := w.out.Close()
-		if hdfs.IsErrReplicating(err) {
-			err = nil
-		}
-		w.letGo(err)
+		_, _ = endBlock(w.out) // of what is removed at once
+		w.letGo(w.err)
 	}
 	if err := w.at.remove(ctx, w.temp); err != nil {
 		return wrap("remove", w.temp, err)

@@ -25,6 +25,7 @@ type Writer struct {
 	open    int64         // rows of the one being filled
 	raw     int64         // bytes of its values, not encoded
 	held    int64
+	encoded int64 // of held, encoded pages
 	groups  []rowGroup
 	splits  []int64
 	err     error
@@ -179,15 +180,20 @@ func (w *Writer) appendChunk(batch arrow.RecordBatch, at span, s *scratch) error
 func (w *Writer) endPage(l *leaf, s *scratch) error { return l.endPage(w.format.codec, s, false) }
 
 func (w *Writer) count() {
-	w.held = 0
+	w.held, w.encoded = 0, 0
 	for _, l := range w.leaves {
 		w.held += l.heldBytes()
+		w.encoded += l.held
 	}
 }
 
 // Buffered is the memory held after the last call, in bytes: pages being filled, dictionaries, and
 // the encoded pages of the row group that is not written yet.
 func (w *Writer) Buffered() int64 { return w.held }
+
+// Encoded is, of the memory held after the last call, what the encoded pages of the row group that
+// is not written yet take, in bytes.
+func (w *Writer) Encoded() int64 { return w.encoded }
 
 // Rows is how many rows were appended.
 func (w *Writer) Rows() int64 { return w.rows + w.open }
@@ -352,7 +358,7 @@ func (w *Writer) Close() (Metrics, error) {
 	if err != nil {
 		w.err = err
 	}
-	w.leaves, w.groups, w.held = nil, nil, 0
+	w.leaves, w.groups, w.held, w.encoded = nil, nil, 0, 0
 	return m, err
 }
 

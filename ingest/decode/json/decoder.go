@@ -41,7 +41,7 @@ type Decoder struct {
 	schema *arrow.Schema
 	fields []*column
 	root   *object
-	mem    *recycler
+	mem    *decode.Recycler
 
 	maxBytes, maxDepth int
 
@@ -66,7 +66,7 @@ func NewDecoder(schema schemas.Schema, opts Options) (*Decoder, error) {
 	if opts.Mem == nil {
 		opts.Mem = memory.DefaultAllocator
 	}
-	d.mem = newRecycler(opts.Mem)
+	d.mem = decode.NewRecycler(opts.Mem)
 	if d.maxBytes == 0 {
 		d.maxBytes = defaultRecordBytes
 	}
@@ -203,12 +203,12 @@ func (d *Decoder) Release() {
 		c.release()
 	}
 	d.rows = 0
-	d.mem.close()
+	d.mem.Close()
 }
 
 // builder makes columns from fields.
 type builder struct {
-	mem    *recycler
+	mem    *decode.Recycler
 	clocks map[string]*schemas.ZoneClock // by zone: what one column learns, the others know
 }
 

@@ -1,4 +1,4 @@
-package json
+package decode
 
 import (
 	"math/bits"
@@ -7,10 +7,10 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 )
 
-// recycler hands the buffers of released batches to the next ones: their pages
+// Recycler hands the buffers of released batches to the next ones: their pages
 // are mapped already, and the garbage collector has nothing to do with them.
-// Memory that it hands out is not cleared.
-type recycler struct {
+// Memory that it hands out is not cleared. It is safe for concurrent use.
+type Recycler struct {
 	mem memory.Allocator
 
 	mu     sync.Mutex
@@ -25,8 +25,9 @@ const (
 	mostKept      = 8 << 20
 )
 
-func newRecycler(mem memory.Allocator) *recycler {
-	return &recycler{mem: mem, free: map[int][][]byte{}}
+// NewRecycler makes one that gets memory from mem, and holds 8 MiB at most that nobody uses.
+func NewRecycler(mem memory.Allocator) *Recycler {
+	return &Recycler{mem: mem, free: map[int][][]byte{}}
 }
 
 // sizeClass rounds up, by a quarter at most, so that batches of about the same
@@ -39,7 +40,8 @@ func sizeClass(size int) int {
 	return (size + step - 1) &^ (step - 1)
 }
 
-func (r *recycler) Allocate(size int) []byte {
+// Allocate returns size bytes, or some more.
+func (r *Recycler) Allocate(size int) []byte {
 	class := sizeClass(size)
 	r.mu.Lock()
 	if list := r.free[class]; len(list) > 0 {
@@ -53,7 +55,8 @@ func (r *recycler) Allocate(size int) []byte {
 	return r.mem.Allocate(class)
 }
 
-func (r *recycler) Reallocate(size int, b []byte) []byte {
+// Reallocate returns size bytes, or some more, that begin with those of b, which goes back.
+func (r *Recycler) Reallocate(size int, b []byte) []byte {
 	if size <= len(b) {
 		return b
 	}
@@ -63,7 +66,8 @@ func (r *recycler) Reallocate(size int, b []byte) []byte {
 	return bigger
 }
 
-func (r *recycler) Free(b []byte) {
+// Free takes a buffer back.
+func (r *Recycler) Free(b []byte) {
 	class := len(b)
 	if class < leastRecycled || class > mostKept {
 		r.mem.Free(b)
@@ -82,7 +86,7 @@ func (r *recycler) Free(b []byte) {
 	r.held += class
 }
 
-func (r *recycler) drop() {
+func (r *Recycler) drop() {
 	for _, list := range r.free {
 		for _, b := range list {
 			r.mem.Free(b)
@@ -92,8 +96,8 @@ func (r *recycler) drop() {
 	r.held = 0
 }
 
-// close gives back what is kept; what is in use follows when it is freed.
-func (r *recycler) close() {
+// Close gives back what is kept; what is in use follows when it is freed.
+func (r *Recycler) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.drop()

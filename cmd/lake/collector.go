@@ -1,0 +1,61 @@
+package main
+
+import (
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"sync/atomic"
+)
+
+// headroom is how much garbage may lie however much lives, unless half of that is
+// more: without it the peak of a long run would be three times what it holds. What lives
+// is mostly rows and pages, without pointers, so that a collection costs little.
+const headroom = 40 << 20
+
+// collector says after each collection of garbage how much may lie before the next.
+type collector struct {
+	most    int // percent of what lives
+	percent atomic.Int64
+	ended   atomic.Bool
+}
+
+// collect begins with most percent, where little lives. The caller ends it.
+func collect(most int) *collector {
+	c := &collector{most: most}
+	c.set(most)
+	c.watch()
+	return c
+}
+
+// garbage is the percentage of the live bytes that may lie as garbage beside them.
+func (c *collector) garbage(live int64) int {
+	return int(min(max(100*headroom/max(live, 1), 50), int64(c.most)))
+}
+
+func (c *collector) set(percent int) {
+	if c.percent.Swap(int64(percent)) != int64(percent) {
+		debug.SetGCPercent(percent)
+	}
+}
+
+// watch has the runtime call back after the next collection, and again after each: what
+// nothing refers to is found by it.
+func (c *collector) watch() {
+	type unused struct{ _ *int }
+	runtime.AddCleanup(&unused{}, func(c *collector) {
+		if c.ended.Load() {
+			return
+		}
+		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		metrics.Read(live)
+		c.set(c.garbage(int64(live[0].Value.Uint64())))
+		c.watch()
+	}, c)
+}
+
+// end leaves the percentage as it is. There may be no collector.
+func (c *collector) end() {
+	if c != nil {
+		c.ended.Store(true)
+	}
+}
