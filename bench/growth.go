@@ -150,7 +150,7 @@ func (b *bench) axes() []axis {
 			name: fmt.Sprintf("files of %s events compacted", rows(fileRows)), of: "file", sizes: scaled(10, 100, 1000, 10_000),
 			rows: func(size int64) int64 { return size * fileRows },
 			work: func(ctx context.Context, folder string, size int64) (figures.Process, error) {
-				dates := min(size, 5)
+				dates := min(max(size/10, 1), 5) // fewer files of a date would be left alone
 				piece := filepath.Join(folder, "piece.jsonl")
 				if err := events(piece, dates*fileRows, 20_000, dates); err != nil {
 					return figures.Process{}, err

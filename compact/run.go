@@ -15,6 +15,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/apache/iceberg-go"
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"lake/rules/tally"
 	"lake/table"
@@ -83,6 +84,10 @@ const commitBytes = 1 << 30
 // batchRows are few: in batches lie the rows as they are in memory, several a
 // file that is read, and they were most of what a compaction held.
 const batchRows = 4 << 10
+
+// recountRows are more: of a recount's batches, of a few columns, one is in memory, and
+// the rules share it out at each.
+const recountRows = 16 << 10
 
 // written is a group whose rows are in new files, not committed yet.
 type written struct {
@@ -369,7 +374,7 @@ func (c *recount) scan(ctx context.Context, t *table.Table, snapshot int64, g Gr
 	if len(columns) == 0 { // they count rows: any will do
 		columns = t.Schema().Names()[:1]
 	}
-	for batch, err := range t.Scan(ctx, table.ScanOptions{Snapshot: snapshot, Files: g.Files, Columns: columns, BatchRows: batchRows, AheadBytes: aheadBytes}) {
+	for batch, err := range t.Scan(ctx, table.ScanOptions{Snapshot: snapshot, Files: g.Files, Columns: columns, BatchRows: recountRows, AheadBytes: aheadBytes}) {
 		if err != nil {
 			return err
 		}
@@ -396,19 +401,24 @@ func (c *recount) add(batch arrow.RecordBatch) error {
 	for i := range dates {
 		dates[i] = c.date
 	}
+	var adding errgroup.Group // each rule on a core of its own
+	adding.SetLimit(runtime.GOMAXPROCS(0))
 	for i, t := range c.tallies {
-		rows, err := c.keyed(batch, c.streams[i].Keys)
-		if err == nil {
-			c.nulls[i] += batch.NumRows() - rows.NumRows()
-			err = t.Add(tally.Rows{Batch: rows, Date: dates[:rows.NumRows()]})
-			rows.Release()
-		}
-		if err != nil {
-			return fmt.Errorf("recount rule %s: %w", c.streams[i].Rule.Name, err)
-		}
-		t.RowFailures()
+		adding.Go(func() error {
+			rows, err := c.keyed(batch, c.streams[i].Keys)
+			if err == nil {
+				c.nulls[i] += batch.NumRows() - rows.NumRows()
+				err = t.Add(tally.Rows{Batch: rows, Date: dates[:rows.NumRows()]})
+				rows.Release()
+			}
+			if err != nil {
+				return fmt.Errorf("recount rule %s: %w", c.streams[i].Rule.Name, err)
+			}
+			t.RowFailures()
+			return nil
+		})
 	}
-	return nil
+	return adding.Wait()
 }
 
 // keyed are the rows that have no NULL in keys. The caller releases them.

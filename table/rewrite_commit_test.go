@@ -172,3 +172,41 @@ func TestFilesAreThoseOfTheLibrary(t *testing.T) {
 	_, want := broken.Manifests(files)
 	require.ErrorContains(t, err, want.Error())
 }
+
+// Other engines leave what they deleted in the manifest that had it, beside what stays:
+// that is neither a file of the table nor one that a rewrite carries on.
+func TestDeletedEntriesStayDeleted(t *testing.T) {
+	c, tbl := newEvents(t)
+	o := takeOver(t, c, "shop.events")
+	lives, gone := writeEvents(t, tbl, 1, 1), writeEvents(t, tbl, 1, 2)
+	o.mustCommit(lives)
+	require.NoError(t, tbl.Refresh(t.Context()))
+	s := tbl.now.Load()
+	files, err := s.ice.FS(t.Context())
+	require.NoError(t, err)
+	head := *s.ice.CurrentSnapshot()
+	n := &replacement{table: tbl, base: s.ice, files: files.(icebergio.WriteFileIO), id: 7}
+	n.places, err = s.ice.LocationProvider()
+	require.NoError(t, err)
+	sequence := int64(1)
+	entry := func(status iceberg.ManifestEntryStatus, f dataFile) iceberg.ManifestEntry {
+		return iceberg.NewManifestEntry(status, &n.id, &sequence, &sequence, f)
+	}
+	deleted := entry(iceberg.EntryStatusDELETED, gone)
+	require.NoError(t, n.writeOne(0, []iceberg.ManifestEntry{deleted, entry(iceberg.EntryStatusEXISTING, lives)}, func(w *iceberg.ManifestWriter, e iceberg.ManifestEntry) error {
+		if e == deleted {
+			return w.Delete(e)
+		}
+		return w.Existing(e)
+	}))
+	head.ManifestList, err = n.list(head, 9)
+	require.NoError(t, err)
+
+	n.manifest = nil
+	out, stays, err := n.part(t.Context(), head, filesOf(t, tbl, FileFilter{}))
+	require.NoError(t, err)
+	require.Len(t, out, 1)
+	require.Equal(t, lives.FilePath(), out[0].File.FilePath())
+	require.Empty(t, stays)
+	require.Empty(t, n.manifest)
+}

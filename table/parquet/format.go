@@ -50,6 +50,9 @@ type Format struct {
 	scratch  sync.Pool    // *scratch
 	busy     atomic.Int32 // goroutines that have one
 	parallel int32
+
+	merging sync.Mutex
+	choices [][2]choice // of the mergers' leaves, when they were last looked at
 }
 
 // NewFormat plans files with the columns of schema: the Arrow types that

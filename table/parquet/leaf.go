@@ -73,7 +73,8 @@ type leaf struct {
 	entriesPlain int    // its bytes, not compressed
 
 	took    time.Duration // to encode a page, when it was last looked at
-	choice  choice
+	choice  choice        // of plain pages
+	entry   choice        // of dictionaries
 	metrics ColumnMetrics
 	bounds  bounds // of the file
 }
@@ -89,7 +90,9 @@ type page struct {
 	bounds bounds
 }
 
-func newLeaf(n *node) *leaf { return &leaf{node: n, values: newValues(n)} }
+func newLeaf(n *node) *leaf {
+	return &leaf{node: n, values: newValues(n), entry: choice{distinct: true}}
+}
 
 // add appends the slots of rows rows.
 func (l *leaf) add(arr arrow.Array, lv levels, rows int) {
@@ -272,7 +275,7 @@ func (l *leaf) dictionaryPage(c codec, s *scratch) (data []byte, plain int, err 
 	compress := c.compress
 	if l.physical == format.Int64 {
 		compress = func(s *scratch, body []byte) ([]byte, error) {
-			return c.compressNumbers(s, body, 0, &choice{distinct: true})
+			return c.compressNumbers(s, body, 0, &l.entry)
 		}
 	}
 	data, plain, err = seal(h, body, compress, s)
