@@ -31,6 +31,7 @@ var _ interface {
 	FS
 	Pather
 	Sweeper
+	Expecter
 	io.Closer
 } = (*Filesystems)(nil)
 
@@ -123,12 +124,26 @@ func (f *Filesystems) Stat(ctx context.Context, uri string) (Info, error) {
 	return files.Stat(ctx, uri)
 }
 
-// Remove implements FS: the URIs may be of several schemes.
-func (f *Filesystems) Remove(ctx context.Context, uris ...string) error {
+// Expect implements Expecter.
+func (f *Filesystems) Expect(ctx context.Context, uris []string) {
+	for _, of := range bySchemes(uris) {
+		if files, err := f.Of(ctx, of[0]); err == nil {
+			Expect(ctx, files, of)
+		}
+	}
+}
+
+func bySchemes(uris []string) map[string][]string {
 	by := map[string][]string{}
 	for _, uri := range uris {
 		by[scheme(uri)] = append(by[scheme(uri)], uri)
 	}
+	return by
+}
+
+// Remove implements FS: the URIs may be of several schemes.
+func (f *Filesystems) Remove(ctx context.Context, uris ...string) error {
+	by := bySchemes(uris)
 	var errs []error
 	for _, s := range slices.Sorted(maps.Keys(by)) {
 		files, err := f.Of(ctx, by[s][0])

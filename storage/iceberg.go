@@ -85,7 +85,16 @@ var _ interface {
 	icebergio.ReadFileIO
 	icebergio.WriteFileIO
 	icebergio.BulkRemovableIO
+	Expecter
 } = icebergFiles{}
+
+// Expect implements Expecter: of files that are not kept here.
+func (i icebergFiles) Expect(ctx context.Context, names []string) {
+	if i.read != nil {
+		names = i.read.without(names)
+	}
+	Expect(ctx, i.files, names)
+}
 
 // Open implements icebergio.IO.
 func (i icebergFiles) Open(name string) (icebergio.File, error) {

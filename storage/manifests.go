@@ -47,6 +47,19 @@ func (m *manifests) open(ctx context.Context, files FS, uri string) (File, error
 	return NewRanged(ctx, uri, int64(len(data)), data, nil), nil // all of it is known
 }
 
+// without are those of the names that are not kept.
+func (m *manifests) without(names []string) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []string
+	for _, name := range names {
+		if _, ok := m.by[name]; !ok {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
 func (m *manifests) keep(uri string, data []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

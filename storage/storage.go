@@ -112,6 +112,20 @@ func WriterBytes(files FS, uri string) int64 {
 	return 0
 }
 
+// Expecter is an FS that asks where files lie for many at a time.
+type Expecter interface {
+	// Expect says which files are opened soon, once each, and have the same bytes for
+	// as long as they have their names. It is a hint: what is wrong shows when they are opened.
+	Expect(ctx context.Context, uris []string)
+}
+
+// Expect says it to the FS where it is an Expecter.
+func Expect(ctx context.Context, files FS, uris []string) {
+	if e, ok := files.(Expecter); ok {
+		e.Expect(ctx, uris)
+	}
+}
+
 // Classed is an FS of a store that has storage classes.
 type Classed interface {
 	// WithClass is the same filesystem, whose new files have a storage class. Close

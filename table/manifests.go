@@ -14,6 +14,7 @@ import (
 	icebergtable "github.com/apache/iceberg-go/table"
 	"golang.org/x/sync/errgroup"
 
+	"lake/storage"
 	"lake/table/manifest"
 )
 
@@ -60,6 +61,13 @@ func (t *Table) entries(files icebergio.IO, m iceberg.ManifestFile) ([]manifest.
 // eachManifest reads manifests, several at a time. visit gets the entries of each with
 // its place in the list, from several goroutines.
 func (t *Table) eachManifest(ctx context.Context, files icebergio.IO, list []iceberg.ManifestFile, visit func(i int, entries []manifest.Entry) error) error {
+	if e, ok := files.(storage.Expecter); ok {
+		names := make([]string, len(list))
+		for i, m := range list {
+			names[i] = m.FilePath()
+		}
+		e.Expect(ctx, names)
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(max(manifestReaders, runtime.GOMAXPROCS(0)))
 	for i, m := range list {

@@ -101,6 +101,7 @@ func (g *Merger) Copy(ctx context.Context, files []File, aheadBytes int64) (rows
 	held := int64(0)
 	for next := 0; next < len(files) || len(open) > 0; {
 		for next < len(files) && readNow(files[next], len(open), held, aheadBytes) {
+			expectFiles(ctx, g.writer.fs, files, next)
 			f, out := files[next], make(chan opened, 1)
 			held += f.Bytes
 			opening.Go(func() { out <- g.open(reading, f) })

@@ -106,6 +106,7 @@ func scanInOrder(ctx context.Context, files []File, p *projection, most int64, y
 	for next := 0; next < len(files) || len(open) > 0; {
 		for next < len(files) && readNow(files[next], len(open), ahead, most) {
 			out := make(chan scanned, scanAhead)
+			expectFiles(ctx, p.fs, files, next)
 			f := files[next]
 			ahead += f.Bytes
 			readers.Go(func() {
@@ -139,6 +140,23 @@ func readNow(f File, open int, bytes, most int64) bool {
 		return true
 	}
 	return open < storeReaders && bytes+f.Bytes <= storeAhead && storage.IsRemote(f.Path)
+}
+
+// expectedFiles are announced to the storage at a time: so many are opened before what
+// it was told is out of date.
+const expectedFiles = 256
+
+// expectFiles tells the storage, from time to time, which files are opened from the next one on.
+func expectFiles(ctx context.Context, fs storage.FS, files []File, next int) {
+	if next%expectedFiles > 0 || len(files) == 1 {
+		return
+	}
+	files = files[next:min(next+expectedFiles, len(files))]
+	names := make([]string, len(files))
+	for i, f := range files {
+		names[i] = f.task.File.FilePath()
+	}
+	storage.Expect(ctx, fs, names)
 }
 
 // projection reads chosen columns in lake's Arrow types.

@@ -25,6 +25,7 @@ import (
 type located struct {
 	bytes  int64
 	blocks []block
+	listed bool // before it was opened: it may be out of date
 }
 
 // block is one of a file.
@@ -46,6 +47,15 @@ func (s *session) locate(name string) (located, error) {
 	if all.Has(all.field("fileEncryptionInfo")) || all.Has(all.field("ecPolicy")) {
 		return located{}, errors.New("it is encrypted or erasure-coded, which cannot be read here; hint: choose a folder without such a policy")
 	}
+	out := s.blocksOf(all)
+	if len(out.blocks) > 0 && out.blocks[0].hasToken() {
+		s.cluster.tokens.Store(true)
+	}
+	return out, nil
+}
+
+// blocksOf reads a file's blocks out of the namenode's answer.
+func (s *session) blocksOf(all message) located {
 	out := located{bytes: int64(all.get("fileLength").Uint())}
 	list := all.get("blocks").List()
 	for i := range list.Len() {
@@ -57,7 +67,24 @@ func (s *session) locate(name string) (located, error) {
 		}
 		out.blocks = append(out.blocks, b)
 	}
-	return out, nil
+	return out
+}
+
+func (b block) hasToken() bool { return len(message{b.token}.get("identifier").Bytes()) > 0 }
+
+// has tells whether a file still has the bytes that another answer was of: its blocks
+// are the same ones. The file may have become longer.
+func (l located) has(before located) bool {
+	if len(l.blocks) < len(before.blocks) {
+		return false
+	}
+	for i, was := range before.blocks {
+		b, now, then := l.blocks[i], message{l.blocks[i].id}, message{was.id}
+		if b.off != was.off || b.bytes < was.bytes || now.get("blockId").Uint() != then.get("blockId").Uint() || now.get("poolId").String() != then.get("poolId").String() {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *session) address(node message) string {

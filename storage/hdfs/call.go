@@ -200,27 +200,10 @@ func (e entry) ModTime() time.Time { return e.modified }
 // are more of them; none where there is no folder.
 func (c *cluster) page(ctx context.Context, folder, after string) (out []entry, more bool, err error) {
 	err = c.run(ctx, func(s *session) error {
-		out, more = nil, false
-		resp, err := s.call("getListing", "GetListingRequestProto", "GetListingResponseProto", func(m message) {
-			m.set("src", protoreflect.ValueOfString(folder)).set("startAfter", protoreflect.ValueOfBytes([]byte(after))).set("needLocation", protoreflect.ValueOfBool(false))
-		})
-		if err != nil {
-			return err
-		}
-		if !resp.Has(resp.field("dirList")) {
-			return nil
-		}
-		listing := message{resp.get("dirList").Message()}
-		more = listing.get("remainingEntries").Uint() > 0
-		list := listing.get("partialListing").List()
-		for i := range list.Len() {
-			status, ok := list.Get(i).Message().Interface().(*hdfs.FileStatus)
-			if !ok {
-				return errors.New("the namenode's listing is of another kind")
-			}
-			if len(status.GetPath()) == 0 { // the folder is a file, which lists itself
-				continue
-			}
+		var list []*hdfs.FileStatus
+		list, more, err = s.listing(folder, after, false)
+		out = nil
+		for _, status := range list {
 			out = append(out, entry{
 				name:     string(status.GetPath()),
 				folder:   status.GetFileType().Number() == 1, // IS_DIR
@@ -228,10 +211,32 @@ func (c *cluster) page(ctx context.Context, folder, after string) (out []entry, 
 				modified: time.UnixMilli(int64(status.GetModificationTime())),
 			})
 		}
-		return nil
+		return err
 	})
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, false, nil
 	}
 	return out, more, err
+}
+
+// listing asks for a page of a folder, with the blocks of its files or without.
+func (s *session) listing(folder, after string, blocks bool) (out []*hdfs.FileStatus, more bool, err error) {
+	resp, err := s.call("getListing", "GetListingRequestProto", "GetListingResponseProto", func(m message) {
+		m.set("src", protoreflect.ValueOfString(folder)).set("startAfter", protoreflect.ValueOfBytes([]byte(after))).set("needLocation", protoreflect.ValueOfBool(blocks))
+	})
+	if err != nil || !resp.Has(resp.field("dirList")) {
+		return nil, false, err
+	}
+	listing := message{resp.get("dirList").Message()}
+	list := listing.get("partialListing").List()
+	for i := range list.Len() {
+		status, ok := list.Get(i).Message().Interface().(*hdfs.FileStatus)
+		if !ok {
+			return nil, false, errors.New("the namenode's listing is of another kind")
+		}
+		if len(status.GetPath()) > 0 { // else the folder is a file, which lists itself
+			out = append(out, status)
+		}
+	}
+	return out, listing.get("remainingEntries").Uint() > 0, nil
 }

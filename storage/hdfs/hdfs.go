@@ -40,6 +40,7 @@ var _ interface {
 	storage.FS
 	storage.Pather
 	storage.Sweeper
+	storage.Expecter
 	io.Closer
 } = (*FS)(nil)
 
@@ -230,6 +231,7 @@ func (f *FS) Remove(ctx context.Context, uris ...string) error {
 
 // remove removes a file; one that is not there is none.
 func (c *cluster) remove(ctx context.Context, name string) error {
+	c.expected.take(name) // and forget it
 	err := c.run(ctx, func(s *session) error { return s.remove(name) })
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

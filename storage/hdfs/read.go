@@ -23,6 +23,9 @@ func (f *FS) Open(ctx context.Context, uri string) (storage.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	if where, ok := p.expected.take(p.path); ok && ctx.Err() == nil {
+		return (&blocks{at: p, where: where}).open(ctx, uri), nil
+	}
 	var where located
 	var first *stream // the library asks the namenode what a stat would
 	err = p.run(ctx, func(s *session) (err error) {
@@ -44,8 +47,7 @@ func (f *FS) Open(ctx context.Context, uri string) (storage.File, error) {
 		return nil, wrap("open", uri, err)
 	}
 	if first == nil {
-		r := &blocks{at: p, where: where}
-		return storage.NewRanged(ctx, uri, where.bytes, nil, r.fetch), nil
+		return (&blocks{at: p, where: where}).open(ctx, uri), nil
 	}
 	info := first.Stat()
 	r := &reader{at: p}
@@ -60,6 +62,14 @@ type blocks struct {
 	mu    sync.Mutex
 	where located
 }
+
+func (r *blocks) open(ctx context.Context, uri string) storage.File {
+	return storage.NewRanged(ctx, uri, r.where.bytes, nil, r.fetch)
+}
+
+// errReplaced says that the bytes of an open file are gone: what was read before belongs
+// to another file than what can be read now. Who begins anew reads that one.
+var errReplaced = fmt.Errorf("%w: another file has taken its name since it was found", storage.ErrUnavailable)
 
 // fetch implements storage.Fetch. Where all datanodes of a block fail, the namenode
 // is asked for those that are there now.
@@ -76,15 +86,21 @@ func (r *blocks) fetch(ctx context.Context, p []byte, off int64) error {
 		if err == nil || !passing(err) {
 			return err
 		}
-		if err := r.at.pause(ctx, began, try, err); err != nil {
-			return fmt.Errorf("%w: %w", storage.ErrUnavailable, err)
+		if !where.listed { // else nothing was wrong with the datanode, as likely as not
+			if err := r.at.pause(ctx, began, try, err); err != nil {
+				return fmt.Errorf("%w: %w", storage.ErrUnavailable, err)
+			}
 		}
+		was := where
 		err = r.at.run(ctx, func(s *session) (err error) {
 			where, err = s.locate(r.at.path)
 			return err
 		})
-		if err != nil {
+		switch {
+		case err != nil:
 			return meaning(err)
+		case !where.has(was):
+			return errReplaced
 		}
 		r.mu.Lock()
 		r.where = where

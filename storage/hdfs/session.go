@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/colinmarc/hdfs/v2"
@@ -34,7 +35,9 @@ type cluster struct {
 	patience time.Duration                              // see Config
 	options  func() (hdfs.ClientOptions, func(), error) // the func lets go of the credentials
 
-	peers peers
+	peers    peers
+	expected expected
+	tokens   atomic.Bool // datanodes ask for tokens, which a listing has not
 
 	mu      sync.Mutex
 	now     *session

@@ -147,3 +147,31 @@ func (w *world) missing() {
 	_, err = storage.ReadFile(w.Context(), w.fs, w.uri("none"))
 	require.ErrorIs(w, err, fs.ErrNotExist)
 }
+
+// Files that were announced are read as others are, once and again; what is not there,
+// or is removed meanwhile, is missing.
+func (w *world) expected() {
+	const n = 7
+	var uris []string
+	for i := range n {
+		name := fmt.Sprintf("folder/%d", i)
+		w.write(name, noise(uint64(i), i*1000)) // the first is empty
+		uris = append(uris, w.uri(name))
+	}
+	for range 2 {
+		storage.Expect(w.Context(), w.fs, append(uris, w.uri("folder/none"), w.uri("none/file")))
+		for range 2 {
+			for i := range n {
+				require.True(w, bytes.Equal(noise(uint64(i), i*1000), w.read(fmt.Sprintf("folder/%d", i))), i)
+			}
+		}
+	}
+	_, err := w.fs.Open(w.Context(), w.uri("folder/none"))
+	require.ErrorIs(w, err, fs.ErrNotExist)
+	storage.Expect(w.Context(), w.fs, uris)
+	require.NoError(w, w.fs.Remove(w.Context(), uris[n-1]))
+	_, err = w.fs.Open(w.Context(), uris[n-1])
+	require.ErrorIs(w, err, fs.ErrNotExist)
+	w.write("folder/6", []byte("another"))
+	require.Equal(w, "another", string(w.read("folder/6")))
+}
