@@ -245,8 +245,10 @@ func TestHadoopRequests(t *testing.T) {
 	daemon := []string{"renewLease", "sendHeartbeat", "blockReport", "blockReceivedAndDeleted", "registerDatanode", "versionRequest", "cacheReport", "getTransactionId"}
 	var each [2]map[string]int
 	var commits [2]int
+	var last string // folder
 	for i, records := range []string{"1200", "400"} {
 		dir := t.TempDir()
+		last = dir
 		writeKillInput(t, dir)
 		job := strings.Replace(hadoopJob(h, m), "max_records: 700", "max_records: "+records, 1)
 		job = strings.Replace(job, "k.events", "k"+records+".events", 1)
@@ -283,4 +285,16 @@ func TestHadoopRequests(t *testing.T) {
 	renames := float64(each[1]["rename2"]-each[0]["rename2"]) / float64(commits[1]-commits[0])
 	require.InDelta(t, creates, renames, 0.5, "each file gets its name once")
 	require.Less(t, creates, 12.0)
+
+	// A compaction asks for many files at a time.
+	files := len(filesOf(t, last))
+	before, err := h.Calls(t.Context())
+	require.NoError(t, err)
+	lakeOutput(t, last, "compact", "job.yaml")
+	after, err := h.Calls(t.Context())
+	require.NoError(t, err)
+	opened, listed := after["getBlockLocations"]-before["getBlockLocations"], after["getListing"]-before["getListing"]
+	t.Logf("a compaction of %d files of %d commits: %d getBlockLocations, %d getListing", files, commits[1], opened, listed)
+	require.Greater(t, files, 30)
+	require.Less(t, opened+listed, files/2)
 }
