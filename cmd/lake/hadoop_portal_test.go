@@ -295,6 +295,6 @@ func TestHadoopRequests(t *testing.T) {
 	require.NoError(t, err)
 	opened, listed := after["getBlockLocations"]-before["getBlockLocations"], after["getListing"]-before["getListing"]
 	t.Logf("a compaction of %d files of %d commits: %d getBlockLocations, %d getListing", files, commits[1], opened, listed)
-	require.Greater(t, files, 30)
+	require.Greater(t, files, 20)
 	require.Less(t, opened+listed, files/2)
 }
