@@ -62,7 +62,7 @@ func (a *announced) opened(t *testing.T) (untold []string, told []int) {
 // nothing else.
 func TestExpect(t *testing.T) {
 	files := &announced{FS: storage.Local{}, expected: map[string]int{}}
-	c, tbl := warehouse{config: CatalogConfig{Warehouse: t.TempDir(), Files: files}}.events(t)
+	c, _ := warehouse{config: CatalogConfig{Warehouse: t.TempDir(), Files: files}}.events(t)
 	o := takeOver(t, c, "shop.events")
 	const n = expectedFiles + 3
 	var want []int64
@@ -78,7 +78,7 @@ func TestExpect(t *testing.T) {
 		}
 		o.mustCommit(some...)
 	}
-	tbl = load(t, c, "shop.events")
+	tbl := load(t, c, "shop.events")
 	files.opened(t)
 
 	all, err := tbl.Files(t.Context(), FileFilter{})
