@@ -136,10 +136,8 @@ func (a *aside) take(w *rules.Window, keys, times []int64, selected []int32) boo
 	rate := 1 / float64(w.Micros)
 	for i, row := range selected {
 		at := times[row] - start
-		n := int64(float64(at) * rate) // or one beside it
-		if rest := at - n*w.Micros; rest < 0 {
-			n--
-		} else if rest >= w.Micros {
+		n := int64(float64(at) * rate) // or one less at a window's start: at has 48 bits
+		if at-n*w.Micros >= w.Micros {
 			n++
 		}
 		places[i] = uint16(n)

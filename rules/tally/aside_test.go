@@ -26,6 +26,7 @@ func TestRowsWait(t *testing.T) {
 		name  string
 		key   func(r *rand.Rand) any
 		time  func(r *rand.Rand, i int) any
+		width int64 // of windows; 0: a minute
 		max   int64
 		tryAt int
 		waits bool
@@ -38,6 +39,7 @@ func TestRowsWait(t *testing.T) {
 		{name: "on the edges of windows", key: near, waits: true, time: func(r *rand.Rand, i int) any {
 			return int64(i/50)*minute + r.Int64N(3) - 1 + 17
 		}},
+		{name: "a width whose inverse is rounded down", width: 49, key: near, waits: true, time: func(_ *rand.Rand, i int) any { return int64(i + 17) }},
 		{name: "the first year", key: near, waits: true, time: func(_ *rand.Rand, i int) any { return int64(minTimestamp) + int64(i) }},
 		{name: "the last year", key: near, waits: true, time: func(_ *rand.Rand, i int) any { return int64(maxTimestamp) - int64(i)*minute/60 }},
 		{name: "a key of NULL", time: inOrder, key: func(r *rand.Rand) any {
@@ -78,6 +80,9 @@ func TestRowsWait(t *testing.T) {
 			p := *rule.Plan
 			p.Select = nil
 			p.Window.Origin = 17
+			if c.width > 0 {
+				p.Window.Micros = c.width
+			}
 			p.Aggs = []rules.Agg{{Func: rules.Count}, {Func: rules.Count}}
 			if p.Bound = nil; seed%3 == 0 {
 				p.Having = nil
