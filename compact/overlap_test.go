@@ -46,33 +46,41 @@ func (w watchedWriter) Close() error {
 	return w.Writer.Close()
 }
 
-// A small group's files become durable while the next group is read.
-func TestFlushOverlapsTheNextGroup(t *testing.T) {
-	next := make(chan struct{})
-	var once sync.Once
-	files := &watched{completes: func(string) error { return nil }, opened: func(string) {}}
-	tbl := smallFiles(t, files)
-	p := plan(t, tbl, table.FileFilter{})
-	files.opened = func(uri string) {
-		if strings.Contains(uri, p.Groups[1].Partition) {
-			once.Do(func() { close(next) })
-		}
+// A small group's files become durable while those behind it are merged, all of them
+// where two are worked on at a time: what waits for the disk holds up nobody.
+func TestFlushOverlapsTheGroupsBehind(t *testing.T) {
+	for name, behind := range map[string]int{"the next": 1, "the last": dates - 1} {
+		t.Run(name, func(t *testing.T) {
+			read := make(chan struct{})
+			var once sync.Once
+			files := &watched{completes: func(string) error { return nil }, opened: func(string) {}}
+			tbl := smallFiles(t, files)
+			p := plan(t, tbl, table.FileFilter{})
+			files.opened = func(uri string) {
+				if strings.Contains(uri, p.Groups[behind].Partition) {
+					once.Do(func() { close(read) })
+				}
+			}
+			files.completes = func(uri string) error {
+				if !strings.Contains(uri, p.Groups[0].Partition) {
+					return nil
+				}
+				select {
+				case <-read:
+					return nil
+				case <-time.After(20 * time.Second):
+					return errors.New("nobody reads the group behind")
+				}
+			}
+			o := options()
+			o.MemoryBytes = 32 << 20 // two small groups at a time
+			r, err := compact.Run(t.Context(), tbl, p, o)
+			require.NoError(t, err)
+			require.Equal(t, dates, r.Groups)
+			require.Len(t, tbl.Snapshots(), rounds+1, "one commit")
+			requireEachRowOnce(t, tbl)
+		})
 	}
-	files.completes = func(uri string) error {
-		if !strings.Contains(uri, p.Groups[0].Partition) {
-			return nil
-		}
-		select {
-		case <-next:
-			return nil
-		case <-time.After(20 * time.Second):
-			return errors.New("nobody reads the next group")
-		}
-	}
-	r, err := compact.Run(t.Context(), tbl, p, options())
-	require.NoError(t, err)
-	require.Equal(t, dates, r.Groups)
-	requireEachRowOnce(t, tbl)
 }
 
 // A group whose files do not become durable takes neither those before it along

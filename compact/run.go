@@ -111,7 +111,8 @@ func Run(ctx context.Context, t *table.Table, plan Plan, o Options) (Result, err
 	working, stop := context.WithCancel(ctx)
 	defer stop()
 	merging := t.NewMerging(plan.Snapshot, table.WriterOptions{Mem: o.Mem, TargetBytes: o.TargetBytes})
-	var begun []*rewriting // in the order of the plan
+	var begun []*rewriting // in the order of the plan, in which they are settled
+	ended := make(chan struct{}, len(plan.Groups))
 	settle := func() error {
 		next := begun[0]
 		begun = begun[1:]
@@ -136,8 +137,11 @@ func Run(ctx context.Context, t *table.Table, plan Plan, o Options) (Result, err
 			return r, fmt.Errorf("compact %s: stopped before partition %s: %w", t.Name(), g.Partition, context.Cause(ctx))
 		}
 		memory, beside := o.share(g)
-		crowded := func(r *rewriting) bool { return r.beside < len(begun) }
-		for len(begun) > beside || slices.ContainsFunc(begun, crowded) {
+		// A group that waits for the disk keeps none but itself: those behind it go on.
+		for crowded(begun, beside) {
+			<-ended
+		}
+		for len(begun) > 0 && begun[0].over() {
 			if err := settle(); err != nil {
 				drop()
 				return r, errors.Join(err, commit())
@@ -149,7 +153,7 @@ func Run(ctx context.Context, t *table.Table, plan Plan, o Options) (Result, err
 				return r, err
 			}
 		}
-		begun = append(begun, begin(working, t, merging, plan.Snapshot, g, o, memory, beside))
+		begun = append(begun, begin(working, t, merging, plan.Snapshot, g, o, memory, beside, ended))
 	}
 	for len(begun) > 0 {
 		if err := settle(); err != nil {
@@ -171,6 +175,17 @@ func (o Options) share(g Group) (memory int64, beside int) {
 	all := o.MemoryBytes / 2
 	n := max(1, min(all/need, int64(2*runtime.GOMAXPROCS(0))))
 	return all / n, int(n) - 1
+}
+
+// crowded tells whether one more that allows so many beside it has to wait for an end.
+func crowded(begun []*rewriting, beside int) bool {
+	working := 0
+	for _, r := range begun {
+		if !r.over() {
+			working, beside = working+1, min(beside, r.beside)
+		}
+	}
+	return working > beside
 }
 
 // commit puts new files in the place of the groups', all at once or, where
@@ -232,10 +247,14 @@ type rewriting struct {
 	err  error
 }
 
-func begin(ctx context.Context, t *table.Table, merging *table.Merging, snapshot int64, g Group, o Options, memoryBytes int64, beside int) *rewriting {
+// begin works on a group in a goroutine, for whose end wait waits. It then says so on ended.
+func begin(ctx context.Context, t *table.Table, merging *table.Merging, snapshot int64, g Group, o Options, memoryBytes int64, beside int, ended chan<- struct{}) *rewriting {
 	r := &rewriting{beside: beside, done: make(chan struct{}), written: written{group: g}}
 	go func() {
-		defer close(r.done)
+		defer func() {
+			close(r.done)
+			ended <- struct{}{} // it has room for all groups
+		}()
 		if r.err = r.fill(ctx, t, merging, snapshot, o, memoryBytes); r.err == nil {
 			r.files, r.err = r.sink.Flush(ctx)
 		}
@@ -244,6 +263,16 @@ func begin(ctx context.Context, t *table.Table, merging *table.Merging, snapshot
 		}
 	}()
 	return r
+}
+
+// over tells whether wait returns at once.
+func (r *rewriting) over() bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
 }
 
 func (r *rewriting) wait() (written, error) {

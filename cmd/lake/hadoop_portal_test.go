@@ -34,7 +34,7 @@ type portal struct {
 
 func newPortal(t *testing.T) portal {
 	h := servicetest.HDFS(t, services.Options{Settings: map[string]string{"dfs.permissions.enabled": "true"}})
-	p := portal{h: h, m: servers.Metastore(t), root: h.URI() + "/case-study"}
+	p := portal{h: h, m: servicetest.Metastore(t, services.Options{}), root: h.URI() + "/case-study"}
 	t.Setenv("HADOOP_CONF_DIR", "")
 	t.Setenv("HADOOP_USER_NAME", "nobody")
 	client, err := hdfs.New(h.Address()) // as who started the namenode

@@ -67,13 +67,21 @@ func final(parts []*Tally, keyless bool) (Answers, error) {
 	return a, nil
 }
 
-// section is what one window's answers come from: its tables in the parts of a rule.
-type section []*table
+// section is what one window's answers come from: its tables in the parts of a rule, or
+// its rows that wait.
+type section struct {
+	tables []*table
+	aside  []bundle
+}
 
+// groups is how many groups there are, or, of rows that wait, how many there may be.
 func (s section) groups() int {
 	n := 0
-	for _, tb := range s {
+	for _, tb := range s.tables {
 		n += tb.index.len()
+	}
+	for _, b := range s.aside {
+		n += len(b.keys)
 	}
 	return n
 }
@@ -131,6 +139,9 @@ func eachFinal(parts []*Tally, keyless bool, answer func(finished) error) error 
 // sectionsOf lists the windows in order.
 func sectionsOf(parts []*Tally) []section {
 	t := parts[0]
+	if t.aside != nil {
+		return asideSections(parts)
+	}
 	left, tables := make([][]*table, len(parts)), 0
 	for i, part := range parts {
 		left[i] = part.ordered()
@@ -141,7 +152,7 @@ func sectionsOf(parts []*Tally) []section {
 		tb := t.newTable(span{})
 		tb.index.resolve(nil, nil, nil)
 		tb.grow()
-		return []section{{tb}}
+		return []section{{tables: []*table{tb}}}
 	}
 	var out []section
 	room := make([]*table, 0, tables)
@@ -161,7 +172,7 @@ func sectionsOf(parts []*Tally) []section {
 				room, left[i] = append(room, list[0]), list[1:]
 			}
 		}
-		out = append(out, section(room[from:len(room):len(room)]))
+		out = append(out, section{tables: room[from:len(room):len(room)]})
 	}
 }
 
@@ -176,6 +187,9 @@ type finisher struct {
 	groups  []int32
 	packed  []uint64
 	other   []uint64
+	counted []int64  // of rows that wait: the counts of a window
+	seen    []uint64 // keys that a window has; zeros in between
+	direct  []int32  // the rows of each; zeros in between
 }
 
 // finished are the answers of some groups.
@@ -186,6 +200,9 @@ type finished struct {
 }
 
 func (f *finisher) answer(sections []section) error {
+	if f.aside != nil {
+		return f.answerAside(sections)
+	}
 	if f.plan.Having == nil && f.keys.mode == intKey {
 		if done, err := f.answerInts(sections); done || err != nil {
 			return err
@@ -193,7 +210,7 @@ func (f *finisher) answer(sections []section) error {
 	}
 	refs := f.refs[:0]
 	for _, s := range sections {
-		for _, tb := range s {
+		for _, tb := range s.tables {
 			n := tb.index.len()
 			refs = grown(refs, len(refs)+n)
 			more, kept := refs[len(refs)-n:], 0
@@ -236,17 +253,17 @@ func (f *finisher) answer(sections []section) error {
 func (f *finisher) answerInts(sections []section) (done bool, err error) {
 	total := 0
 	for _, s := range sections {
-		if total += s.groups(); len(s) > 1 || s.groups() > chunkLen || total > 2*groupsAtOnce {
+		if total += s.groups(); len(s.tables) > 1 || s.groups() > chunkLen || total > 2*groupsAtOnce {
 			return false, nil
 		}
 	}
 	vectors := f.newVectors(total)
 	for _, s := range sections {
-		x, ok := s[0].index.(*intGroups)
+		x, ok := s.tables[0].index.(*intGroups)
 		if !ok || !f.pack(x) {
 			return false, nil
 		}
-		f.emitGroups(s[0], f.groups, vectors)
+		f.emitGroups(s.tables[0], f.groups, vectors)
 	}
 	j, err := f.judge(vectors, total)
 	if err != nil {

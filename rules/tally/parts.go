@@ -55,6 +55,7 @@ type Parts struct {
 	by    division
 	most  int // groups of all parts by row
 	where Where
+	tryAt int     // with so many rows aside it is seen whether they make many groups
 	found []Where // of each part's piece of the batch
 	dealt []dealt // the same
 
@@ -64,7 +65,7 @@ type Parts struct {
 // NewParts makes a Parts that has seen no row, of up to n parts: a rule that has a
 // single group, or none, is one.
 func NewParts(rule Rule, opts Options, n int) (*Parts, error) {
-	p := &Parts{rule: rule, opts: opts, seeds: newSeeds(), most: groupsByRow}
+	p := &Parts{rule: rule, opts: opts, seeds: newSeeds(), most: groupsByRow, tryAt: rowsAside}
 	if plan := rule.Plan; plan == nil || !plan.Grouped || len(plan.Keys) == 0 && plan.Window == nil {
 		n = 1
 	}
@@ -83,6 +84,11 @@ func NewParts(rule Rule, opts Options, n int) (*Parts, error) {
 	var err error
 	if p.parts, err = p.make(min(max(n, 1), maxParts)); err != nil {
 		return nil, err
+	}
+	if p.by == byWindow && rule.canWait() {
+		for _, t := range p.parts {
+			t.aside = &aside{}
+		}
 	}
 	p.found, p.dealt = make([]Where, len(p.parts)), make([]dealt, len(p.parts))
 	return p, nil
@@ -115,6 +121,13 @@ func (p *Parts) Release() { release(p.parts) }
 // looked at. After an error the Parts is not used again.
 func (p *Parts) Add(rows Rows) error {
 	rows.Watermark, rows.Where = nil, nil
+	if p.parts[0].aside != nil {
+		if done, err := p.setAside(rows); err != nil {
+			return fmt.Errorf("add rows to rule %s: %w", p.rule.Name, err)
+		} else if done {
+			return p.checkSize()
+		}
+	}
 	if len(p.parts) == 1 {
 		return p.parts[0].Add(rows)
 	}
@@ -216,7 +229,7 @@ func (p *Parts) gather() error {
 }
 
 func (p *Parts) checkSize() error {
-	bytes, members := int64(0), 0
+	bytes, members := p.asideBytes(), 0
 	for _, t := range p.parts {
 		bytes, members = bytes+t.Bytes(), members+t.members
 	}

@@ -149,6 +149,7 @@ type Tally struct {
 	output      *arrow.Schema   // of answers
 	outputTypes schemas.Schema  // the same
 	state                       // what a checkpoint restores
+	aside       *aside          // of Parts: rows that wait; nil: none do any more
 	outbox      *outbox         // answers not yet taken
 	failures    []rules.Failure // of the last Add
 
