@@ -323,22 +323,7 @@ func (f *finisher) sortPacked(shift, width int) {
 	}
 	f.other = grown(f.other, n)
 	for pass := range passes {
-		by := shift + 8*pass
-		var places [256]int32
-		for _, x := range f.packed {
-			places[uint8(x>>by)]++
-		}
-		at := int32(0)
-		for i, count := range places {
-			places[i] = at
-			at += count
-		}
-		for _, x := range f.packed {
-			digit := uint8(x >> by)
-			f.other[places[digit]] = x
-			places[digit]++
-		}
-		f.packed, f.other = f.other, f.packed
+		byDigit[int32](f, shift+8*pass)
 	}
 }
 
@@ -347,22 +332,7 @@ func (f *finisher) sortPacked(shift, width int) {
 // by itself.
 func (f *finisher) sortFew(shift, width int) {
 	f.other = grown(f.other, len(f.packed))
-	by := shift + max(width-8, 0)
-	var places [256]uint16
-	for _, x := range f.packed {
-		places[uint8(x>>by)]++
-	}
-	at := uint16(0)
-	for i, count := range places {
-		places[i] = at
-		at += count
-	}
-	for _, x := range f.packed {
-		digit := uint8(x >> by)
-		f.other[places[digit]] = x
-		places[digit]++
-	}
-	f.packed, f.other = f.other, f.packed
+	byDigit[uint16](f, shift+max(width-8, 0))
 	sorted := f.packed
 	for i := 1; i < len(sorted); i++ {
 		x, k := sorted[i], i
@@ -417,4 +387,24 @@ func (f *finisher) answerJudged(j *judged) error {
 // sort puts groups of one window in the order of their keys.
 func (f *finisher) sort(refs []ref) {
 	slices.SortFunc(refs, func(a, b ref) int { return a.table.index.compare(a.group, b.table.index, b.group) })
+}
+
+// byDigit brings f.packed, and f.other of its length in its place, into the order of the
+// eight bits from by on; equal ones stay as they are. place counts them all.
+func byDigit[place uint16 | int32](f *finisher, by int) {
+	var places [256]place
+	for _, x := range f.packed {
+		places[uint8(x>>by)]++
+	}
+	at := place(0)
+	for i, count := range places {
+		places[i] = at
+		at += count
+	}
+	for _, x := range f.packed {
+		digit := uint8(x >> by)
+		f.other[places[digit]] = x
+		places[digit]++
+	}
+	f.packed, f.other = f.other, f.packed
 }

@@ -93,6 +93,33 @@ func (p *unpackers) borrow() *unpacker {
 	return &unpacker{}
 }
 
+// records has read take the records of a container, one after the other.
+func (p *unpackers) records(c *container, read func(in *cursor) error) error {
+	u := p.borrow()
+	defer p.Put(u)
+	for {
+		n, block, err := c.next(u)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if n > int64(len(block)) {
+			return errCut
+		}
+		in := &cursor{data: block}
+		for range n {
+			if err := read(in); err != nil {
+				return err
+			}
+		}
+		if len(in.data) > 0 {
+			return errors.New("a block has more bytes than its records")
+		}
+	}
+}
+
 func (u *unpacker) unpack(packed []byte) ([]byte, error) {
 	u.in.Reset(packed)
 	if u.flate == nil {

@@ -8,7 +8,6 @@ package manifest
 import (
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"sync"
 
@@ -49,32 +48,16 @@ func (r *Reader) Entries(m iceberg.ManifestFile, data []byte) ([]Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := r.unpack.borrow()
-	defer r.unpack.Put(u)
 	var out []Entry
-	for {
-		n, block, err := c.next(u)
-		if errors.Is(err, io.EOF) {
-			return out, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		if n > int64(len(block)) {
-			return nil, errCut
-		}
-		in := &cursor{data: block}
-		for range n {
-			e, err := p.entry(in, m)
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, e)
-		}
-		if len(in.data) > 0 {
-			return nil, errors.New("a block has more bytes than its records")
-		}
+	err = r.unpack.records(c, func(in *cursor) error {
+		e, err := p.entry(in, m)
+		out = append(out, e)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
+	return out, nil
 }
 
 // checkHeader looks that a manifest is what its list says.

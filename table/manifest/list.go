@@ -3,7 +3,6 @@ package manifest
 import (
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 
@@ -109,32 +108,16 @@ func (r *Reader) List(data []byte) ([]iceberg.ManifestFile, error) {
 	if version != inferred { // an older schema under a newer version, or what is to come
 		return nil, fmt.Errorf("it is of version %d and has the fields of version %d", version, inferred)
 	}
-	u := r.unpack.borrow()
-	defer r.unpack.Put(u)
 	out := []iceberg.ManifestFile{}
-	for {
-		n, block, err := c.next(u)
-		if errors.Is(err, io.EOF) {
-			return out, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		if n > int64(len(block)) {
-			return nil, errCut
-		}
-		in := &cursor{data: block}
-		for range n {
-			m, err := readLine(in, root, roles, version)
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, m)
-		}
-		if len(in.data) > 0 {
-			return nil, errors.New("a block has more bytes than its records")
-		}
+	err = r.unpack.records(c, func(in *cursor) error {
+		m, err := readLine(in, root, roles, version)
+		out = append(out, m)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
+	return out, nil
 }
 
 func checkSummaries(n *node) error {
