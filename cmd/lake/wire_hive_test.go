@@ -17,10 +17,8 @@ import (
 // TestRegistryTLS: the metastore where a load registers the table speaks TLS, and is
 // asked for nothing where its certificate is of another authority.
 func TestRegistryTLS(t *testing.T) {
-	keys, err := services.NewKeystore(t.Context(), t.TempDir())
-	require.NoError(t, err)
-	other, err := services.NewKeystore(t.Context(), t.TempDir())
-	require.NoError(t, err)
+	keys := servicetest.Keystore(t)
+	other := servicetest.Keystore(t)
 	m := servicetest.Metastore(t, services.Options{Keystore: keys})
 	dir := t.TempDir()
 	for name, ca := range map[string]string{"ca.pem": keys.CA, "other.pem": other.CA} {
