@@ -283,7 +283,7 @@ func (w *Writer) copyChunk(l *leaf, s *scratch, src *Source, group int) (raw int
 		chunk: &src.file.chunk(group, from.column.Leaf).MetaData}
 	c.whole = c.mayTake(src.own)
 	err = c.copy(s)
-	if cap(p.held) > maxKept {
+	if cap(p.held)+cap(p.page)+cap(p.packed) > maxKept {
 		s.pages = Pages{}
 	}
 	if err == nil && c.rows != rows {

@@ -109,15 +109,18 @@ func (v *mergedInts[T]) takeCodes(codes []int32) {
 
 // numberFresh numbers the entries that codes use for the first time, in their order.
 func (v *mergedInts[T]) numberFresh(codes []int32) {
-	fresh, numbers := v.fresh[:0], v.numbers
+	// Without a branch, which would be guessed wrong often: an entry is as likely new as not.
+	fresh, numbers, n := grow(v.fresh[:0], len(codes)), v.numbers, 0
 	for _, c := range codes {
-		if numbers[c] == -1 {
-			numbers[c] = -2
-			fresh = append(fresh, c)
+		k, first := numbers[c], int32(0)
+		if k == -1 {
+			first = 1
 		}
+		numbers[c] = k - first
+		fresh[n] = c
+		n += int(first)
 	}
-	v.fresh = fresh
-	if len(fresh) == 0 {
+	if v.fresh, fresh = fresh, fresh[:n]; n == 0 {
 		return
 	}
 	v.looked = grow(v.looked[:0], len(fresh))
