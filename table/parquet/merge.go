@@ -204,29 +204,10 @@ func (n *node) holds(c *Column) (fits, widen bool) {
 // NewMerger begins a file on w that takes row groups of other files, and batches.
 func (f *Format) NewMerger(w io.Writer) *Writer {
 	out := f.NewWriter(w)
-	out.merger = true
-	f.merging.Lock()
-	defer f.merging.Unlock()
-	for i, l := range out.leaves {
+	for _, l := range out.leaves {
 		l.values = l.values.merged()
-		if len(f.choices) > 0 {
-			l.choice, l.entry = f.choices[i][0], f.choices[i][1]
-		}
 	}
 	return out
-}
-
-// keepChoices has the files that are begun next go by what this one found to be
-// smallest: columns of one table are alike, and to look takes longer than to write a page.
-func (w *Writer) keepChoices() {
-	w.format.merging.Lock()
-	defer w.format.merging.Unlock()
-	if w.format.choices == nil {
-		w.format.choices = make([][2]choice, len(w.leaves))
-	}
-	for i, l := range w.leaves {
-		w.format.choices[i] = [2]choice{l.choice, l.entry}
-	}
 }
 
 // AppendGroup copies the rows of a row group. The writer is one of NewMerger.

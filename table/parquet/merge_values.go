@@ -6,7 +6,6 @@ import (
 	"math"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/parquet-go/parquet-go/encoding/rle"
 	"github.com/parquet-go/parquet-go/format"
 )
 
@@ -196,7 +195,7 @@ func (v *mergedInts[T]) encode(s *scratch, dst []byte, at position) ([]byte, for
 	added := len(entries) - before
 	v.codes, v.before = codes[:0], len(entries)
 	var err error
-	if s.other, err = (&rle.DictionaryEncoding{}).EncodeInt32(s.other, codes); err != nil {
+	if s.other, err = encodeIndices(s.other, codes); err != nil {
 		return dst, format.Plain, bounds{}, err
 	}
 	plain := func() []T {
@@ -360,7 +359,7 @@ func (v *mergedTexts) encode(s *scratch, dst []byte, at position) ([]byte, forma
 	v.codes, v.before = codes[:0], v.dict.len()
 	b := v.bounds(v.extremes(s, codes))
 	var err error
-	if s.other, err = (&rle.DictionaryEncoding{}).EncodeInt32(s.other, codes); err != nil {
+	if s.other, err = encodeIndices(s.other, codes); err != nil {
 		return dst, format.Plain, bounds{}, err
 	}
 	plain := 4 * len(codes)
