@@ -15,7 +15,9 @@ import (
 // texts is a leaf of strings or bytes of any length.
 type texts struct {
 	data    []byte
-	ends    []uint32 // where each value of the page ends in data
+	ends    []uint32 // where each value ends among all bytes of the page
+	earlier pieces[byte]
+	endings pieces[uint32]
 	text    bool
 	dict    textDictionary
 	stopped bool
@@ -35,15 +37,17 @@ func (v *texts) add(arr arrow.Array, at span) {
 			size += int(offsets[i+1] - offsets[i])
 		}
 	}
-	if len(v.data)+size > math.MaxInt32/2 {
-		v.tooLong = fmt.Errorf("%d rows with %d bytes are more than a page holds", at.n, len(v.data)+size)
+	if have := v.earlier.n + len(v.data); have+size > math.MaxInt32/2 {
+		v.tooLong = fmt.Errorf("%d rows with %d bytes are more than a page holds", at.n, have+size)
 		return
 	}
-	n, m := len(v.ends), len(v.data)
+	v.ends, v.data = v.endings.room(v.ends, at.n), v.earlier.room(v.data, size)
+	n, start := len(v.ends), len(v.data)
 	v.ends = grow(v.ends, at.n)
 	out := v.ends[n:]
 	v.data = grow(v.data, size)
-	dst := v.data[m:]
+	dst := v.data[start:]
+	m := v.earlier.n + start
 	if at.index == nil {
 		first := offsets[at.start]
 		copy(dst, data[first:offsets[at.start+at.n]])
@@ -80,12 +84,16 @@ func variable(arr arrow.Array) (offsets []int32, data []byte) {
 	return offsets, data
 }
 
-func (v *texts) pageBytes() int { return len(v.data) + 4*len(v.ends) }
+func (v *texts) pageBytes() int {
+	return v.earlier.n + len(v.data) + 4*(v.endings.n+len(v.ends))
+}
 
-func (v *texts) heldBytes() int { return cap(v.data) + 4*cap(v.ends) + v.dict.heldBytes() }
+func (v *texts) heldBytes() int {
+	return v.earlier.held + cap(v.data) + 4*(v.endings.held+cap(v.ends)) + v.dict.heldBytes()
+}
 
 func (v *texts) encode(s *scratch, dst []byte, at position) ([]byte, format.Encoding, bounds, error) {
-	data, ends := v.data, v.ends
+	data, ends := v.earlier.join(v.data, &s.joined), v.endings.join(v.ends, &s.ends)
 	v.data, v.ends = v.data[:0], v.ends[:0]
 	if v.tooLong != nil {
 		return dst, format.Plain, bounds{}, v.tooLong
@@ -155,7 +163,9 @@ func (v *texts) dictionary(dst []byte) ([]byte, int) {
 	return appendPlain(dst, v.dict.data, v.dict.ends), v.dict.len()
 }
 
-func (v *texts) release() { v.data, v.ends = nil, nil }
+func (v *texts) release() {
+	v.data, v.ends, v.earlier, v.endings = nil, nil, pieces[byte]{}, pieces[uint32]{}
+}
 
 func (v *texts) endChunk() {
 	v.dict, v.stopped = textDictionary{}, false
