@@ -7,7 +7,6 @@ import (
 	"math"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/parquet-go/parquet-go/encoding/rle"
 	"github.com/parquet-go/parquet-go/format"
 	"github.com/zeebo/xxh3"
 )
@@ -107,7 +106,7 @@ func (v *texts) encode(s *scratch, dst []byte, at position) ([]byte, format.Enco
 		s.indices, low, high = v.dict.look(s, data, ends)
 		added := v.dict.len() - before
 		var err error
-		if s.other, err = (&rle.DictionaryEncoding{}).EncodeInt32(s.other, s.indices); err != nil {
+		if s.other, err = encodeIndices(s.other, s.indices); err != nil {
 			return dst, format.Plain, bounds{}, err
 		}
 		b := v.bounds(low, high)
