@@ -8,7 +8,6 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/decimal128"
-	"github.com/parquet-go/parquet-go/encoding/rle"
 	"github.com/parquet-go/parquet-go/format"
 )
 
@@ -96,7 +95,7 @@ func (v *ints[T]) encode(s *scratch, dst []byte, at position) ([]byte, format.En
 	s.indices = v.dict.look(s.indices[:0], page, low, high)
 	added := len(v.dict.values) - before
 	var err error
-	if s.other, err = (&rle.DictionaryEncoding{}).EncodeInt32(s.other, s.indices); err != nil {
+	if s.other, err = encodeIndices(s.other, s.indices); err != nil {
 		return dst, format.Plain, bounds{}, err
 	}
 	if dictionaryLoses(at, added, len(page), v.dict.bytes()+len(s.other), len(page)*v.width()) {
