@@ -24,10 +24,9 @@ type collector struct {
 	ended   atomic.Bool
 }
 
-// collect begins with most percent, where little lives. The caller ends it.
+// collect has a say from the first collection on: startup has said when that is. The caller ends it.
 func collect(most int) *collector {
 	c := &collector{most: most}
-	c.set(most)
 	c.watch()
 	return c
 }
