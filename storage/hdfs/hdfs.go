@@ -113,7 +113,7 @@ func (f *FS) at(uri string) (place, error) {
 		if err != nil {
 			return place{}, fmt.Errorf("%w: %w", storage.ErrRefused, err)
 		}
-		c = &cluster{name: authority, patience: cmp.Or(f.conf.Patience, usualPatience), peers: peers{failed: map[string]time.Time{}}, folders: map[string]bool{},
+		c = &cluster{name: authority, patience: cmp.Or(f.conf.Patience, usualPatience), peers: peers{failed: map[string]time.Time{}}, folders: map[string]bool{}, own: thisHost(),
 			options: func() (hdfs.ClientOptions, func(), error) { return f.options(addresses) }}
 		f.clusters[authority] = c
 	}

@@ -124,6 +124,9 @@ type scratch struct {
 	numbers numbers
 	pages   Pages        // of a source that is merged
 	levels  []uint8      // the same
+	mapped  []int32      // of its dictionary's entries, their numbers here
+	fresh   []int32      // of them, those that are numbered now
+	found   []int32      // their numbers
 	header  bytes.Buffer // of a page
 	out     *bufio.Writer
 }

@@ -264,8 +264,11 @@ func (w *Writer) copyChunk(l *leaf, s *scratch, src *Source, group int) (raw int
 		chunk: &src.file.chunk(group, from.column.Leaf).MetaData}
 	c.whole = c.mayTake(src.own)
 	err = c.copy(s)
-	if cap(p.held) > maxKept {
+	if cap(p.held)+cap(p.page)+cap(p.packed) > maxKept {
 		s.pages = Pages{}
+	}
+	if cap(s.mapped) > maxKept/4 {
+		s.mapped = nil
 	}
 	if err == nil && c.rows != rows {
 		err = fmt.Errorf("column %s has %d rows and the row group %d", dotted(l.path), c.rows, rows)
@@ -312,7 +315,7 @@ func (c *copier) copy(s *scratch) error {
 			c.dictionary.widen(d, l.kind)
 			d = &c.dictionary
 		}
-		c.values.takeDictionary(d)
+		c.values.takeDictionary(s, d)
 		c.entry = d.size() / int64(max(d.N, 1))
 	}
 	defer c.values.dropDictionary()
@@ -380,7 +383,7 @@ func (c *copier) add(r *Run, s *scratch) error {
 	c.rows += int64(r.Rows)
 	if r.Indices != nil {
 		c.raw += c.entry * int64(n)
-		c.values.takeCodes(r.Indices)
+		c.values.takeCodes(s, r.Indices)
 		return nil
 	}
 	plain := &r.Plain
