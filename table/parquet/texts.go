@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"math/bits"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/parquet-go/parquet-go/format"
@@ -201,9 +202,20 @@ func (d *textDictionary) look(s *scratch, data []byte, ends []uint32) (indices [
 	out := grow(s.indices[:0], len(ends))
 	clear(s.seen)
 	number, last := int32(-1), []byte(nil)
+	var lately [lateTexts]shortText
 	start := uint32(0)
 	for i, end := range ends {
 		x := data[start:end]
+		var late *shortText
+		if len(x) <= shortBytes && int(start)+8 <= len(data) {
+			word := newShortText(data, start, end)
+			late = &lately[word.slot()]
+			if word.number = late.number; word == *late && word.number > 0 {
+				out[i], start = int32(word.number-1), end
+				continue
+			}
+			*late = word
+		}
 		start = end
 		if number < 0 || !bytes.Equal(x, last) {
 			number, last = d.number(x), x
@@ -222,8 +234,40 @@ func (d *textDictionary) look(s *scratch, data []byte, ends []uint32) (indices [
 			}
 		}
 		out[i] = number
+		if late != nil {
+			late.number = uint32(number) + 1
+		}
 	}
 	return out, low, high
+}
+
+const (
+	shortBytes = 16
+	lateTexts  = 64
+)
+
+// shortText is a text of at most shortBytes as words, and its number. Texts that come again
+// and again, as names of events do, are found by it without a hash of their bytes.
+type shortText struct {
+	first, last uint64 // its first eight bytes, zeros behind fewer; its last eight where there are more
+	size        uint32
+	number      uint32 // + 1; 0 where free
+}
+
+// newShortText is the text from start to end of data, which goes on for eight bytes behind
+// start, without its number.
+func newShortText(data []byte, start, end uint32) shortText {
+	t := shortText{first: binary.LittleEndian.Uint64(data[start:]), size: end - start}
+	if t.size > 8 {
+		t.last = binary.LittleEndian.Uint64(data[end-8:])
+	} else {
+		t.first &= 1<<(8*t.size) - 1
+	}
+	return t
+}
+
+func (t *shortText) slot() uint64 {
+	return (t.first ^ bits.RotateLeft64(t.last, 17) ^ uint64(t.size)) * 0x9e3779b97f4a7c15 >> (64 - 6)
 }
 
 func (d *textDictionary) number(x []byte) int32 {
