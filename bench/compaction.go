@@ -13,12 +13,12 @@ import (
 
 // compactions are the merging of a table of small files, which is put back before
 // each run. Spark rewrites the very table, in lake's own catalog; DuckDB copies its files.
-func (b *bench) compactions(job, sorted string) []work {
+func (b *bench) compactions(in inputs, job, sorted string) []work {
 	const name = "compaction of %d small files"
 	out := filepath.Join(b.work, "compacted")
 	duckdb := func(job, what, checked string) func(context.Context, *work) error {
 		return func(ctx context.Context, w *work) error {
-			_, err := b.small(ctx, w, job, func(files string) figures.Process {
+			_, err := b.small(ctx, w, in, job, func(files string) figures.Process {
 				p := b.by("DuckDB", what, files, out)
 				p.Before = func() error { return os.RemoveAll(out) }
 				return p
@@ -38,7 +38,7 @@ func (b *bench) compactions(job, sorted string) []work {
 		name: name, peer: "Spark (local[2], rewrite_data_files)", target: 3,
 		setup: func(ctx context.Context, w *work) error {
 			rewrite := b.by("Spark", "rewrite", filepath.Join(warehouse(job), "catalog.db"), warehouse(job), "bench.events")
-			many, err := b.small(ctx, w, job, func(string) figures.Process { return rewrite })
+			many, err := b.small(ctx, w, in, job, func(string) figures.Process { return rewrite })
 			w.other.Before = w.lake.Before
 			w.check = func(ctx context.Context) error { return b.rewritten(ctx, job, many) }
 			return err
@@ -51,9 +51,9 @@ func before(job string) string { return filepath.Join(filepath.Dir(job), "before
 
 // small fills a job's table with small files, and has them put back before each run
 // of lake. The peer is given a list of their copies, which stay.
-func (b *bench) small(ctx context.Context, w *work, job string, peer func(files string) figures.Process) (many int, err error) {
+func (b *bench) small(ctx context.Context, w *work, in inputs, job string, peer func(files string) figures.Process) (many int, err error) {
 	saved := filepath.Join(filepath.Dir(job), "saved")
-	if err := errors.Join(os.RemoveAll(saved), b.prepare(ctx, job)); err != nil {
+	if err := errors.Join(os.RemoveAll(saved), b.cut(ctx, in), b.prepare(ctx, job)); err != nil {
 		return 0, err
 	}
 	paths, err := b.files(ctx, job)

@@ -29,12 +29,13 @@ func (b *bench) works(ctx context.Context) ([]work, error) {
 	if err != nil {
 		return nil, err
 	}
-	small, err := b.job("small", flatJob+smallFiles, "small", in.flat, in.flatRows/500) // events come by date: a commit is a file or two
+	pieces := filepath.Join(b.pieces(), "*")
+	small, err := b.job("small", flatJob+smallFiles, "small", pieces, in.piece())
 	if err != nil {
 		return nil, err
 	}
 	bySort := strings.Replace(flatJob, "partition_by: [dt]", "partition_by: [dt], sort_by: [user_id]", 1)
-	sorted, err := b.job("sorted", bySort+smallFiles, "sorted", in.flat, in.flatRows/500)
+	sorted, err := b.job("sorted", bySort+smallFiles, "sorted", pieces, in.piece())
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +56,7 @@ func (b *bench) works(ctx context.Context) ([]work, error) {
 		})
 	}
 	works = append(works, b.counts(rows(in.flatRows), ruled)...)
-	return append(works, b.compactions(small, sorted)...), nil
+	return append(works, b.compactions(in, small, sorted)...), nil
 }
 
 // rows is a number of rows as the table has it.

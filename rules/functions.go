@@ -113,9 +113,10 @@ var functions = map[string]function{
 	"AVG":     aggregateOf(Avg),
 }
 
-var functionNames = func() []string {
+// FunctionNames are the functions that a rule may call, in alphabetical order.
+func FunctionNames() []string {
 	return slices.Sorted(maps.Keys(functions))
-}()
+}
 
 func orBools(a, b bool) (bool, fault)  { return a || b, fine }
 func andBools(a, b bool) (bool, fault) { return a && b, fine }
@@ -203,10 +204,10 @@ func functionHint(name string) string {
 	case slices.Contains([]string{"ROW_NUMBER", "RANK", "DENSE_RANK", "LAG", "LEAD", "NTILE", "FIRST_VALUE", "LAST_VALUE"}, name):
 		return "window functions are not supported; GROUP BY TIMESTAMP_BUCKET(ts, INTERVAL 1 MINUTE) cuts time into windows"
 	default:
-		if near := nearest(name, functionNames); strings.HasPrefix(near, "did") {
+		if near := nearest(name, FunctionNames()); strings.HasPrefix(near, "did") {
 			return near
 		}
-		return "the functions are " + strings.Join(functionNames, ", ")
+		return "the functions are " + strings.Join(FunctionNames(), ", ")
 	}
 }
 

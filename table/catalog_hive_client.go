@@ -184,7 +184,7 @@ func distrusted(err error) error {
 	var record tls.RecordHeaderError
 	switch {
 	case errors.As(err, &certificate):
-		return fmt.Errorf("%w: %w; hint: catalog: {hive: {tls: {ca: file.pem}}} names the authority of its certificate, which has to be for the host of the URI", ErrHiveRefused, err)
+		return fmt.Errorf("%w: %w; hint: tls: {ca: file.pem} beside its uri (metastore_tls: where a table is registered) names the authority of its certificate, which has to be for the host of the URI", ErrHiveRefused, err)
 	case errors.As(err, &record), errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
 		return fmt.Errorf("%w; hint: does this metastore speak TLS (hive.metastore.use.SSL)? if not, leave tls: out", err)
 	default:

@@ -55,10 +55,8 @@ func TestHiveKerberos(t *testing.T) {
 // another authority gets no calls.
 func TestHiveTLS(t *testing.T) {
 	kdc := servicetest.KDC(t)
-	keys, err := services.NewKeystore(t.Context(), t.TempDir())
-	require.NoError(t, err)
-	other, err := services.NewKeystore(t.Context(), t.TempDir())
-	require.NoError(t, err)
+	keys := servicetest.Keystore(t)
+	other := servicetest.Keystore(t)
 	trust := func(k *services.Keystore) *tls.Config {
 		pem, err := os.ReadFile(k.CA)
 		require.NoError(t, err)
@@ -77,7 +75,7 @@ func TestHiveTLS(t *testing.T) {
 
 	bad := w.config
 	bad.HiveTLS = trust(other)
-	_, err = OpenCatalog(t.Context(), bad)
+	_, err := OpenCatalog(t.Context(), bad)
 	require.ErrorIs(t, err, ErrHiveRefused)
 	require.ErrorContains(t, err, "tls: {ca: file.pem}")
 	bad.HiveTLS = &tls.Config{}

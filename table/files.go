@@ -16,6 +16,7 @@ import (
 
 	"lake/schemas"
 	"lake/storage"
+	"lake/table/manifest"
 )
 
 // DateColumn is the column that lake makes of an event's time: its local date.
@@ -32,6 +33,9 @@ type File struct {
 	SortOrder int   // of its rows, by id; 0: none
 
 	task icebergtable.FileScanTask
+
+	manifest string          // that has it
+	entry    *manifest.Entry // its line there; nil: iceberg-go planned it
 }
 
 // DataFile is the file as Iceberg's manifest has it.

@@ -163,8 +163,9 @@ func (t *Table) plainFiles(ctx context.Context, s *state, filter FileFilter) ([]
 	}
 	var out []File
 	paths := map[int32]*partitionPaths{}
-	for _, entries := range found {
-		for _, e := range entries {
+	for i, entries := range found {
+		for k := range entries {
+			e := &entries[k]
 			task := icebergtable.FileScanTask{File: e.File}
 			if sequence := e.Sequence; sequence >= 0 {
 				task.DataSequenceNumber = &sequence
@@ -173,6 +174,7 @@ func (t *Table) plainFiles(ctx context.Context, s *state, filter FileFilter) ([]
 			if err != nil {
 				return nil, false, err
 			}
+			f.manifest, f.entry = list[i].FilePath(), e
 			out = append(out, f)
 		}
 	}

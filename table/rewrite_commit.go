@@ -1,13 +1,14 @@
 package table
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math"
+	"runtime"
 	"slices"
 	"strconv"
 	"time"
@@ -16,13 +17,15 @@ import (
 	icebergio "github.com/apache/iceberg-go/io"
 	icebergtable "github.com/apache/iceberg-go/table"
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"lake/table/manifest"
 )
 
 // Iceberg-go reads all of a table's manifests twice to replace files, once one by one.
-// Here the snapshot is made of one reading of them, several at a time. Its files are
-// written by iceberg-go's writers, and the catalog is sent what its transaction sends.
+// Here the snapshot is made of what the plan has read of them, and of one reading of those
+// of which that is not all, several at a time. Its files are encoded by iceberg-go's writers,
+// and written side by side; the catalog is sent what its transaction sends.
 
 // staged is a change of the table that is ready to be sent.
 type staged interface {
@@ -66,9 +69,20 @@ type replacement struct {
 	files    icebergio.WriteFileIO
 	places   icebergtable.LocationProvider
 	commit   uuid.UUID
-	id       int64 // of the snapshot
-	number   int   // of the manifest that is written next
-	manifest []iceberg.ManifestFile
+	id       int64                  // of the snapshot
+	manifest []iceberg.ManifestFile // those that stay
+	drafts   []*draft               // those that are to be written
+}
+
+// draft is a manifest that is not written yet.
+type draft struct {
+	spec    iceberg.PartitionSpec
+	entries []iceberg.ManifestEntry
+	add     func(*iceberg.ManifestWriter, iceberg.ManifestEntry) error
+
+	path string
+	text []byte // that it will be
+	file iceberg.ManifestFile
 }
 
 // stageReplace stages a rewrite of files that no delete file applies to. false: by
@@ -99,10 +113,10 @@ func (t *Table) stageReplace(ctx context.Context, s *state, r Rewrite, sequence 
 	if err != nil {
 		return nil, false, err
 	}
-	if err := n.write(r.New, sequence, deleted, stays); err != nil {
+	if err := n.draft(r.New, sequence, deleted, stays); err != nil {
 		return nil, false, err
 	}
-	location, err := n.list(*head, meta.LastSequenceNumber()+1)
+	location, err := n.write(*head, meta.LastSequenceNumber()+1)
 	if err != nil {
 		return nil, false, err
 	}
@@ -116,8 +130,8 @@ func (t *Table) stageReplace(ctx context.Context, s *state, r Rewrite, sequence 
 // newSnapshotID is one that no snapshot has.
 func newSnapshotID(meta icebergtable.Metadata) int64 {
 	for {
-		bytes := uuid.New()
-		id := int64((binary.LittleEndian.Uint64(bytes[:8]) ^ binary.LittleEndian.Uint64(bytes[8:])) & math.MaxInt64)
+		random := uuid.New()
+		id := int64((binary.LittleEndian.Uint64(random[:8]) ^ binary.LittleEndian.Uint64(random[8:])) & math.MaxInt64)
 		if id > 0 && meta.SnapshotByID(id) == nil {
 			return id
 		}
@@ -134,19 +148,37 @@ type mixed struct {
 // are, and what is deleted and the manifests that have to be written anew are returned.
 func (n *replacement) part(ctx context.Context, head icebergtable.Snapshot, old []File) (deleted []manifest.Entry, some []mixed, err error) {
 	gone := make(map[string]bool, len(old))
+	known := map[string][]manifest.Entry{} // of those, by their manifest, what the plan read there
 	for _, f := range old {
 		gone[f.DataFile().FilePath()] = true
+		if f.entry != nil {
+			known[f.manifest] = append(known[f.manifest], *f.entry)
+		}
 	}
 	all, err := n.table.listManifests(n.files, head)
 	if err != nil {
 		return nil, nil, err
 	}
-	var list []iceberg.ManifestFile
+	var rest []iceberg.ManifestFile // of which some files may stay
+	found := 0
 	for _, m := range all {
+		whole := known[m.FilePath()]
 		switch {
 		case m.ManifestContent() != iceberg.ManifestContentData:
 			n.manifest = append(n.manifest, m)
-		case m.AddedDataFiles() != 0 || m.ExistingDataFiles() != 0:
+		case m.AddedDataFiles() == 0 && m.ExistingDataFiles() == 0:
+		case len(whole) == int(m.AddedDataFiles())+int(m.ExistingDataFiles()):
+			deleted = append(deleted, whole...)
+		default:
+			rest = append(rest, m)
+			found += len(whole)
+		}
+	}
+	list := rest[:0]
+	for _, m := range rest {
+		if len(deleted)+found == len(gone) && len(known[m.FilePath()]) == 0 { // all are in others
+			n.manifest = append(n.manifest, m)
+		} else {
 			list = append(list, m)
 		}
 	}
@@ -182,16 +214,14 @@ func (n *replacement) part(ctx context.Context, head icebergtable.Snapshot, old 
 	return deleted, some, nil
 }
 
-// write writes the manifests of what is new, of what is deleted, and of what stays of
+// draft drafts the manifests of what is new, of what is deleted, and of what stays of
 // the manifests that had some of it.
-func (n *replacement) write(added []iceberg.DataFile, sequence int64, deleted []manifest.Entry, some []mixed) error {
-	old := n.manifest
-	n.manifest = nil
+func (n *replacement) draft(added []iceberg.DataFile, sequence int64, deleted []manifest.Entry, some []mixed) error {
 	bySpec := map[int32][]iceberg.ManifestEntry{}
 	for _, f := range added {
 		bySpec[f.SpecID()] = append(bySpec[f.SpecID()], iceberg.NewManifestEntry(iceberg.EntryStatusADDED, &n.id, &sequence, nil, f))
 	}
-	if err := n.writeAll(bySpec, (*iceberg.ManifestWriter).Add); err != nil {
+	if err := n.draftAll(bySpec, (*iceberg.ManifestWriter).Add); err != nil {
 		return err
 	}
 	bySpec = map[int32][]iceberg.ManifestEntry{}
@@ -202,7 +232,7 @@ func (n *replacement) write(added []iceberg.DataFile, sequence int64, deleted []
 		}
 		bySpec[e.File.SpecID()] = append(bySpec[e.File.SpecID()], entry)
 	}
-	if err := n.writeAll(bySpec, (*iceberg.ManifestWriter).Delete); err != nil {
+	if err := n.draftAll(bySpec, (*iceberg.ManifestWriter).Delete); err != nil {
 		return err
 	}
 	for _, m := range some {
@@ -214,11 +244,10 @@ func (n *replacement) write(added []iceberg.DataFile, sequence int64, deleted []
 			}
 			entries = append(entries, entry)
 		}
-		if err := n.writeOne(m.manifest.PartitionSpecID(), entries, (*iceberg.ManifestWriter).Existing); err != nil {
+		if err := n.draftOne(m.manifest.PartitionSpecID(), entries, (*iceberg.ManifestWriter).Existing); err != nil {
 			return err
 		}
 	}
-	n.manifest = append(n.manifest, old...)
 	return nil
 }
 
@@ -236,72 +265,84 @@ func (n *replacement) entry(e manifest.Entry, status iceberg.ManifestEntryStatus
 	return iceberg.NewManifestEntry(status, &snapshot, &sequence, e.FileSequence, f), nil
 }
 
-func (n *replacement) writeAll(bySpec map[int32][]iceberg.ManifestEntry, add func(*iceberg.ManifestWriter, iceberg.ManifestEntry) error) error {
+func (n *replacement) draftAll(bySpec map[int32][]iceberg.ManifestEntry, add func(*iceberg.ManifestWriter, iceberg.ManifestEntry) error) error {
 	for _, spec := range slices.Sorted(maps.Keys(bySpec)) {
-		if err := n.writeOne(spec, bySpec[spec], add); err != nil {
+		if err := n.draftOne(spec, bySpec[spec], add); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// writeOne writes a manifest.
-func (n *replacement) writeOne(specID int32, entries []iceberg.ManifestEntry, add func(*iceberg.ManifestWriter, iceberg.ManifestEntry) error) (err error) {
+func (n *replacement) draftOne(specID int32, entries []iceberg.ManifestEntry, add func(*iceberg.ManifestWriter, iceberg.ManifestEntry) error) error {
 	spec := n.base.Metadata().PartitionSpecByID(int(specID))
 	if spec == nil {
 		return fmt.Errorf("the table has no partition spec %d", specID)
 	}
-	path := n.places.NewMetadataLocation(fmt.Sprintf("%s-m%d.avro", n.commit, n.number))
-	n.number++
-	out, err := n.files.Create(path)
-	if err != nil {
-		return err
-	}
-	size := counter{to: out}
-	w, err := iceberg.NewManifestWriter(2, &size, *spec, n.base.Schema(), n.id)
+	path := n.places.NewMetadataLocation(fmt.Sprintf("%s-m%d.avro", n.commit, len(n.drafts)))
+	n.drafts = append(n.drafts, &draft{spec: *spec, entries: entries, add: add, path: path})
+	return nil
+}
+
+// encode makes the bytes of a manifest.
+func (n *replacement) encode(d *draft) error {
+	var text bytes.Buffer
+	w, err := iceberg.NewManifestWriter(2, &text, d.spec, n.base.Schema(), n.id)
 	if err == nil {
-		for _, e := range entries {
-			if err = add(w, e); err != nil {
+		for _, e := range d.entries {
+			if err = d.add(w, e); err != nil {
 				break
 			}
 		}
 		err = errors.Join(err, w.Close())
 	}
-	if err = errors.Join(err, out.Close()); err != nil {
-		return fmt.Errorf("write manifest %s: %w", path, err)
+	if err == nil {
+		d.text, d.entries = text.Bytes(), nil
+		d.file, err = w.ToManifestFile(d.path, int64(len(d.text)))
 	}
-	m, err := w.ToManifestFile(path, size.n)
 	if err != nil {
-		return fmt.Errorf("write manifest %s: %w", path, err)
+		return fmt.Errorf("write manifest %s: %w", d.path, err)
 	}
-	n.manifest = append(n.manifest, m)
 	return nil
 }
 
-// counter counts what goes through it.
-type counter struct {
-	to io.Writer
-	n  int64
-}
-
-func (c *counter) Write(p []byte) (int, error) {
-	n, err := c.to.Write(p)
-	c.n += int64(n)
-	return n, err
-}
-
-// list writes the snapshot's list of manifests.
-func (n *replacement) list(head icebergtable.Snapshot, sequence int64) (string, error) {
-	path := n.places.NewMetadataLocation(fmt.Sprintf("snap-%d-0-%s.avro", n.id, n.commit))
-	out, err := n.files.Create(path)
-	if err != nil {
+// write writes the manifests and the snapshot's list of them, which is at location. None
+// of them waits until another is durable: nothing refers to them before all are.
+func (n *replacement) write(head icebergtable.Snapshot, sequence int64) (location string, err error) {
+	var encoding errgroup.Group
+	encoding.SetLimit(runtime.GOMAXPROCS(0))
+	for _, d := range n.drafts {
+		encoding.Go(func() error { return n.encode(d) })
+	}
+	if err := encoding.Wait(); err != nil {
 		return "", err
 	}
-	err = iceberg.WriteManifestList(2, out, n.id, &head.SnapshotID, &sequence, 0, n.manifest)
-	if err = errors.Join(err, out.Close()); err != nil {
-		return "", fmt.Errorf("write manifest list %s: %w", path, err)
+	list := make([]iceberg.ManifestFile, 0, len(n.drafts)+len(n.manifest))
+	for _, d := range n.drafts {
+		list = append(list, d.file)
 	}
-	return path, nil
+	location = n.places.NewMetadataLocation(fmt.Sprintf("snap-%d-0-%s.avro", n.id, n.commit))
+	var text bytes.Buffer
+	if err := iceberg.WriteManifestList(2, &text, n.id, &head.SnapshotID, &sequence, 0, append(list, n.manifest...)); err != nil {
+		return "", fmt.Errorf("write manifest list %s: %w", location, err)
+	}
+	var writing errgroup.Group
+	writing.SetLimit(syncing)
+	writing.Go(func() error {
+		if err := n.files.WriteFile(location, text.Bytes()); err != nil {
+			return fmt.Errorf("write manifest list %s: %w", location, err)
+		}
+		return nil
+	})
+	for _, d := range n.drafts {
+		writing.Go(func() error {
+			if err := n.files.WriteFile(d.path, d.text); err != nil {
+				return fmt.Errorf("write manifest %s: %w", d.path, err)
+			}
+			return nil
+		})
+	}
+	return location, writing.Wait()
 }
 
 // summary is what iceberg-go says of such a snapshot.

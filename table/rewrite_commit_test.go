@@ -193,16 +193,16 @@ func TestDeletedEntriesStayDeleted(t *testing.T) {
 		return iceberg.NewManifestEntry(status, &n.id, &sequence, &sequence, f)
 	}
 	deleted := entry(iceberg.EntryStatusDELETED, gone)
-	require.NoError(t, n.writeOne(0, []iceberg.ManifestEntry{deleted, entry(iceberg.EntryStatusEXISTING, lives)}, func(w *iceberg.ManifestWriter, e iceberg.ManifestEntry) error {
+	require.NoError(t, n.draftOne(0, []iceberg.ManifestEntry{deleted, entry(iceberg.EntryStatusEXISTING, lives)}, func(w *iceberg.ManifestWriter, e iceberg.ManifestEntry) error {
 		if e == deleted {
 			return w.Delete(e)
 		}
 		return w.Existing(e)
 	}))
-	head.ManifestList, err = n.list(head, 9)
+	head.ManifestList, err = n.write(head, 9)
 	require.NoError(t, err)
 
-	n.manifest = nil
+	n.drafts = nil
 	out, stays, err := n.part(t.Context(), head, filesOf(t, tbl, FileFilter{}))
 	require.NoError(t, err)
 	require.Len(t, out, 1)

@@ -1,7 +1,6 @@
 package table
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +21,7 @@ type Merging struct {
 	snapshot int64
 	opts     WriterOptions
 	unpack   *parquet.Unpacker
+	buffers  sync.Pool // *[]byte, of files that were read in one piece
 
 	mu     sync.Mutex
 	schema int // that the format is of
@@ -95,7 +95,7 @@ func (g *Merger) Copy(ctx context.Context, files []File, aheadBytes int64) (rows
 		opening.Wait()
 		for _, each := range open {
 			o := <-each
-			o.close()
+			g.merging.close(o)
 		}
 	}()
 	held := int64(0)
@@ -111,7 +111,7 @@ func (g *Merger) Copy(ctx context.Context, files []File, aheadBytes int64) (rows
 		f, source := files[next-len(open)], <-open[0]
 		open, held = open[1:], held-f.Bytes
 		n, err := g.copyFile(ctx, f, source)
-		source.close()
+		g.merging.close(source)
 		if rows += n; err != nil {
 			return rows, fmt.Errorf("merge %s: %w", f.Path, err)
 		}
@@ -123,13 +123,30 @@ func (g *Merger) Copy(ctx context.Context, files []File, aheadBytes int64) (rows
 type opened struct {
 	source *parquet.Source // nil: its rows have to be scanned
 	file   storage.File    // nil: closed
+	data   *[]byte         // all of the file, which source points into; nil: it is read by parts
 	err    error
 }
 
-func (o opened) close() {
+// close ends the use of a file.
+func (m *Merging) close(o opened) {
 	if o.file != nil {
 		_ = o.file.Close() // it was read only
 	}
+	if o.data != nil {
+		m.buffers.Put(o.data)
+	}
+}
+
+// buffer is one of n bytes, for close to give back.
+func (m *Merging) buffer(n int) *[]byte {
+	b, ok := m.buffers.Get().(*[]byte)
+	if !ok || cap(*b) < n {
+		// Files that are merged are about as large as each other.
+		made := make([]byte, n, min(n+n/4, wholeFile))
+		return &made
+	}
+	*b = (*b)[:n]
+	return b
 }
 
 func (g *Merger) open(ctx context.Context, f File) opened {
@@ -143,13 +160,14 @@ func (g *Merger) open(ctx context.Context, f File) opened {
 	o := opened{file: in}
 	from, size := io.ReaderAt(in), in.Size()
 	if size <= wholeFile {
-		data := make([]byte, size)
-		if n, err := in.ReadAt(data, 0); n < len(data) {
-			o.err = errors.Join(err, in.Close())
-			return opened{err: o.err}
-		}
-		from = bytes.NewReader(data)
+		o.data = g.merging.buffer(int(size))
+		n, err := in.ReadAt(*o.data, 0)
 		o.file, o.err = nil, in.Close()
+		if n < len(*o.data) {
+			o.err = errors.Join(err, o.err)
+			return o
+		}
+		from = parquet.Memory(*o.data)
 	}
 	file, err := parquet.Open(from, size, g.merging.unpack)
 	if err == nil {

@@ -17,9 +17,9 @@ import (
 // router numbers partitions in the order in which their first row comes.
 type router struct {
 	fields []*partitionField
-	pairs  []map[[2]int32]int32
-	codes  [][]int32 // by partition: its value's code of each field
-	rows   [][]int32 // by field: the code of each row of a batch
+	pairs  []map[[2]int32]int32 // by field but the first, whose codes are the numbers so far
+	codes  [][]int32            // by partition: its value's code of each field
+	rows   [][]int32            // by field: the code of each row of a batch
 }
 
 // partitionField numbers the values of one partition field: its codes.
@@ -28,7 +28,9 @@ type partitionField struct {
 	result   iceberg.Type
 	column   []int // the top-level column, then members of structs
 	transfer transfer
-	ints     map[int64]int32
+	base     int64
+	near     []int32         // by value less base: its code + 1; 0: not seen yet
+	ints     map[int64]int32 // those that lie elsewhere
 	texts    map[string]int32
 	null     int32 // its code; -1: not seen yet
 	values   []any // Iceberg's value, by code
@@ -93,6 +95,13 @@ func (r *router) route(batch arrow.RecordBatch, numbers []int32) ([]int32, error
 		codes[i] = grown(codes[i], n)
 		if err := f.number(batch, codes[i]); err != nil {
 			return nil, fmt.Errorf("partition field %s: %w", f.field.Name, err)
+		}
+		if i == 0 {
+			copy(numbers, codes[i])
+			for len(r.fields) == 1 && len(r.codes) < len(f.values) {
+				r.codes = append(r.codes, []int32{int32(len(r.codes))})
+			}
+			continue
 		}
 		fold := r.pairs[i]
 		last, number := [2]int32{-1, -1}, int32(0)
@@ -227,14 +236,31 @@ func (f *partitionField) nullCode() int32 {
 	return f.null
 }
 
+// reach is how far from the first value others may lie to be numbered by their place
+// rather than by their hash: eleven years of days.
+const reach = 4096
+
 func (f *partitionField) intCode(x int64) int32 {
+	if f.near == nil {
+		f.base, f.near = x-reach, make([]int32, 2*reach)
+	}
+	if at := uint64(x) - uint64(f.base); at < uint64(len(f.near)) { // right where x-reach wrapped around, too
+		if f.near[at] == 0 {
+			f.near[at] = f.newInt(x) + 1
+		}
+		return f.near[at] - 1
+	}
 	code, ok := f.ints[x]
 	if !ok {
-		code = int32(len(f.values))
+		code = f.newInt(x)
 		f.ints[x] = code
-		f.values = append(f.values, icebergInt(f.result, x))
 	}
 	return code
+}
+
+func (f *partitionField) newInt(x int64) int32 {
+	f.values = append(f.values, icebergInt(f.result, x))
+	return int32(len(f.values) - 1)
 }
 
 func (f *partitionField) textCode(x []byte) int32 {

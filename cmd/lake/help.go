@@ -53,6 +53,14 @@ func fill(b *strings.Builder, text string, column int) {
 	}
 }
 
+// indented is a text filled to the page's width, two columns to the right.
+func indented(text string) string {
+	var b strings.Builder
+	b.WriteString("  ")
+	fill(&b, text, 2)
+	return b.String()
+}
+
 // writeUsage writes what follows the text of a help page: cobra's own parts, none
 // of them wider than the page.
 func writeUsage(cmd *cobra.Command) error {

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bytes"
+	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
 )
 
 // TestReadme follows what README.md says of a job of one's own to the letter.
@@ -48,4 +52,48 @@ func TestReadme(t *testing.T) {
 	} {
 		require.Contains(t, string(out), said)
 	}
+}
+
+// TestPagesLint: what the pages show of a job file, put in place of the same keys of
+// README's own job, is a job that lint takes.
+func TestPagesLint(t *testing.T) {
+	pages, err := filepath.Glob("../../docs/*.md")
+	require.NoError(t, err)
+	fence := regexp.MustCompile("(?s)```yaml\n(.*?)```\n")
+	readme, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	blocks := fence.FindAllSubmatch(readme, -1)
+	require.Len(t, blocks, 3)
+	var job, bucket map[string]yaml.Node
+	require.NoError(t, yaml.Unmarshal(blocks[0][1], &job))
+	require.NoError(t, yaml.Unmarshal(blocks[2][1], &bucket))
+	t.Setenv("LAKE_CATALOG", "postgres://lake@catalog/lake")
+	t.Setenv("HIVE_PASSWORD", "secret")
+	linted := 0
+	for _, page := range append(pages, "../../README.md") {
+		text, err := os.ReadFile(page)
+		require.NoError(t, err)
+		for i, block := range fence.FindAllSubmatch(text, -1) {
+			name := fmt.Sprintf("%s, its block %d", filepath.Base(page), i+1)
+			var part map[string]yaml.Node
+			require.NoError(t, yaml.Unmarshal(block[1], &part), name)
+			if _, fixtures := part["tests"]; fixtures {
+				continue
+			}
+			whole := maps.Clone(job)
+			if filepath.Base(page) == "warehouses.md" {
+				maps.Copy(whole, bucket)
+			}
+			maps.Copy(whole, part)
+			file := filepath.Join(t.TempDir(), "job.yaml")
+			data, err := yaml.Marshal(whole)
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(file, data, 0o644))
+			var out, problems bytes.Buffer
+			code := run(t.Context(), []string{"lint", file}, strings.NewReader(""), &out, &problems)
+			require.Equal(t, exitDone, code, "%s\n%s%s\n%s", name, out.String(), problems.String(), data)
+			linted++
+		}
+	}
+	require.Equal(t, 11, linted)
 }

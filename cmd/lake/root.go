@@ -90,7 +90,7 @@ func newRoot(a *app) *cobra.Command {
 		return usageError("%w\nhint: lake %s --help lists its flags", err, strings.TrimPrefix(cmd.CommandPath(), "lake "))
 	})
 	root.AddCommand(commands(a)...)
-	root.AddCommand(exitCodesHelp())
+	root.AddCommand(exitCodesHelp(), jobFileHelp())
 	root.SetHelpFunc(writeHelp)
 	root.SetUsageFunc(writeUsage)
 	addCompletion(root)
@@ -156,25 +156,4 @@ func (a *app) prepare(cmd *cobra.Command) error {
 func terminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
-}
-
-func exitCodesHelp() *cobra.Command {
-	return &cobra.Command{
-		Use:   "exit-codes",
-		Short: "what each exit code means",
-		Long: `Exit codes:
-
-   0  done; also after SIGTERM or SIGINT with a clean last commit
-   1  a check found a difference (lake test, lake audit, lake rules verify,
-      compact's recount of the rules)
-   2  the command line is wrong
-   5  failed, worth a retry: a broker or a catalog did not answer
-   7  failed, needs a person: dead letters above their ratio, rule state that no
-      longer fits in memory, a missing file, a full disk, a warehouse's date
-      that somebody else changed
-  75  another run holds the job
-  78  configuration: the job file, or a job that no longer is what filled its
-      table
-  99  lake load --skip-if-empty: there was nothing to load`,
-	}
 }

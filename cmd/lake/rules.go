@@ -25,7 +25,25 @@ func newRules(a *app) *cobra.Command {
 		Use:   "rules",
 		Short: "show the rules, run them over the table, print them as SQL",
 		Long: `Rules are the job's threshold queries. The stream answers them as records come
-(lake ingest); these commands answer the very same queries over the table.`,
+(lake ingest); these commands answer the very same queries over the table.
+
+A rule is a SELECT in GoogleSQL from the job's table: WHERE, GROUP BY columns and at
+most one window, which is TIMESTAMP_BUCKET(column, INTERVAL 1 MINUTE) or DATE(column,
+zone), aggregates, HAVING. COUNT takes DISTINCT. The operators are GoogleSQL's, with
+CASE, IN, BETWEEN, LIKE, CAST and SAFE_CAST; the functions:
+
+` + indented(strings.Join(rules.FunctionNames(), ", ")) + `
+
+When a rule answers its emit: says:
+
+  on_cross   once a group and window, at the record with which HAVING first
+             holds
+  on_change  at a commit, each group that satisfies HAVING and whose answer
+             changed
+  on_close   when the watermark closes the window
+
+Without a window a group covers all that the pipeline ever read; scope: partition
+begins anew with each date.`,
 		Example: "  lake rules run jobs/nobroker.yaml paid_user",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },

@@ -23,7 +23,7 @@ func hivePlan(options jobs.Adapter) (loadPlan, error) {
 	err := errors.Join(options.Decode(&cfg), cfg.Check())
 	at := func(r *resolved) hive.Config {
 		out := cfg
-		out.Kerberos, out.TLS = r.stores.hdfs.Config, r.within(cfg.TLS)
+		out.Kerberos, out.TLS, out.MetastoreTLS = r.stores.hdfs.Config, r.within(cfg.TLS), r.within(cfg.MetastoreTLS)
 		return out
 	}
 	// Not by the server's name: another one may lead to the same table.
@@ -56,16 +56,27 @@ func hivePlan(options jobs.Adapter) (loadPlan, error) {
 }
 
 func openRegistered(ctx context.Context, r *resolved, cfg hive.Config, o hive.Options) (load.Warehouse, error) {
+	tables, err := openRegistry(r, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return hive.OpenRegistered(ctx, cfg, o, tables)
+}
+
+func openRegistry(r *resolved, cfg hive.Config) (registry, error) {
 	c := table.CatalogConfig{Hive: cfg.Metastore}
+	if cfg.MetastoreTLS != nil {
+		var err error
+		if c.HiveTLS, err = cfg.MetastoreTLS.Config(); err != nil {
+			return registry{}, withCode(exitConfig, fmt.Errorf("load.hive.metastore_%w", err))
+		}
+	}
 	if cfg.MetastorePrincipal != "" {
 		c.HiveKerberos = &table.HiveKerberos{Principal: cfg.MetastorePrincipal,
 			Login: func() (*client.Client, error) { return kerberos.Login(r.stores.hdfs.Config, os.Getenv) }}
 	}
 	tables, err := table.OpenRegistry(c)
-	if err != nil {
-		return nil, err
-	}
-	return hive.OpenRegistered(ctx, cfg, o, registry{tables})
+	return registry{tables}, err
 }
 
 // registry is a metastore as load/hive wants it, which knows no tables of lake's.

@@ -48,6 +48,7 @@ type Config struct {
 	// Metastore is the URI of the server's Hive Metastore, thrift://host:9083, for iceberg.
 	Metastore          string `yaml:"metastore"`
 	MetastorePrincipal string `yaml:"metastore_principal"` // hive/_HOST@REALM where it asks for Kerberos
+	MetastoreTLS       *TLS   `yaml:"metastore_tls"`       // {}: the system's certificate authorities
 	// Catalog is what the server calls its catalog of that metastore's Iceberg tables:
 	// Spark's spark.sql.catalog.<name>; "" where the table is called as any other.
 	Catalog string `yaml:"catalog"`
@@ -168,8 +169,8 @@ func (c Config) Check() error {
 		if c.Catalog != "" && !catalogName.MatchString(c.Catalog) {
 			add("catalog: %q: write the name of a catalog, of letters, digits and _", c.Catalog)
 		}
-	case c.Metastore != "" || c.MetastorePrincipal != "" || c.Catalog != "":
-		add("metastore:, metastore_principal: and catalog: go with format: iceberg")
+	case c.Metastore != "" || c.MetastorePrincipal != "" || c.MetastoreTLS != nil || c.Catalog != "":
+		add("metastore:, metastore_principal:, metastore_tls: and catalog: go with format: iceberg")
 	}
 	if c.Grace < 0 {
 		add("grace: is a time, like 6h")

@@ -52,6 +52,7 @@ func TestCheck(t *testing.T) {
 		"analyze: goes with format: parquet":        func(c *Config) { c.Format, c.Metastore, c.Analyze = Iceberg, "thrift://m", true },
 		`catalog: "a.b": write the name`:            func(c *Config) { c.Format, c.Metastore, c.Catalog = Iceberg, "thrift://m", "a.b" },
 		"catalog: go with format: iceberg":          func(c *Config) { c.Metastore = "thrift://m" },
+		"metastore_tls: and catalog: go with":       func(c *Config) { c.MetastoreTLS = &TLS{} },
 		"hiveserver: is missing: host:port of Hive": func(c *Config) { *c = Config{} },
 	} {
 		c := good

@@ -20,10 +20,8 @@ import (
 // has signed frames, too.
 func TestKerberos(t *testing.T) {
 	kdc := servicetest.KDC(t)
-	keys, err := services.NewKeystore(t.Context(), t.TempDir())
-	require.NoError(t, err)
-	stranger, err := services.NewKeystore(t.Context(), t.TempDir())
-	require.NoError(t, err)
+	keys := servicetest.Keystore(t)
+	stranger := servicetest.Keystore(t)
 	for _, c := range []struct {
 		protection string
 		keys       *services.Keystore

@@ -45,6 +45,14 @@ func KDC(t testing.TB) *services.KDC {
 	return one(t, "the KDC", services.Options{}, services.StartKDC)
 }
 
+// Keystore makes a certificate of its own authority, in a folder that ends with the test.
+func Keystore(t testing.TB) *services.Keystore {
+	t.Helper()
+	k, err := services.NewKeystore(t.Context(), t.TempDir())
+	missing(t, "a keystore", err)
+	return k
+}
+
 // HiveServer starts a HiveServer2 with its metastore for the test and stops both at its end.
 func HiveServer(t testing.TB, o services.Options) *services.HiveServer {
 	t.Helper()

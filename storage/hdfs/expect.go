@@ -1,8 +1,12 @@
 package hdfs
 
 import (
+	"cmp"
 	"context"
 	"maps"
+	"net"
+	"net/netip"
+	"os"
 	"path"
 	"slices"
 	"sync"
@@ -172,8 +176,52 @@ func (s *session) listed(status *hdfs.FileStatus) (located, bool) {
 			return located{}, false
 		}
 		end += b.bytes
+		s.cluster.own.first(b.at) // an opening's answer has them by distance, a listing has not
 	}
 	return out, end > 0 && end == out.bytes && end == int64(status.GetLength())
 }
 
 const isFile = 2 // of the protocol's file types
+
+// hosts are names and addresses of one machine.
+type hosts map[string]bool
+
+// thisHost is the machine that this runs on, as far as it knows itself.
+func thisHost() hosts {
+	own := hosts{}
+	if name, err := os.Hostname(); err == nil {
+		own[name] = true
+	}
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return own // what is near is a matter of speed only
+	}
+	for _, address := range addresses {
+		if prefix, err := netip.ParsePrefix(address.String()); err == nil {
+			own[prefix.Addr().Unmap().String()] = true
+		}
+	}
+	return own
+}
+
+func (h hosts) has(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		host = ip.Unmap().String()
+	}
+	return h[host]
+}
+
+// first puts the machine's own of some addresses before the others, which stay in their order.
+func (h hosts) first(addresses []string) {
+	far := func(address string) int {
+		if h.has(address) {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(addresses, func(a, b string) int { return cmp.Compare(far(a), far(b)) })
+}

@@ -10,6 +10,7 @@ import (
 	"github.com/colinmarc/hdfs/v2"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"lake/services"
 	"lake/storage"
@@ -160,4 +161,46 @@ func TestExpectStale(t *testing.T) {
 	require.True(t, ok)
 	_, ok = p.expected.take(p.path + "/05")
 	require.False(t, ok, "it is for one opening")
+}
+
+// Of the datanodes that a listing names this machine's own comes first, the others as they are listed.
+func TestExpectNear(t *testing.T) {
+	require.True(t, thisHost().has("127.0.0.1:9866"))
+	require.False(t, thisHost().has("203.0.113.7:9866")) // of documents
+
+	own := hosts{"10.0.0.3": true, "fd00::3": true, "node3": true}
+	node := func(of *hdfs.FileStatus, host string) {
+		all := message{message{of.ProtoReflect()}.Mutable(message{of.ProtoReflect()}.field("locations")).Message()}
+		if blocks := all.Mutable(all.field("blocks")).List(); blocks.Len() == 0 {
+			b := message{blocks.AppendMutable().Message()}
+			b.set("offset", protoreflect.ValueOfUint64(0)).set("corrupt", protoreflect.ValueOfBool(false))
+			message{b.Mutable(b.field("b")).Message()}.set("poolId", protoreflect.ValueOfString("pool")).set("blockId", protoreflect.ValueOfUint64(1)).
+				set("generationStamp", protoreflect.ValueOfUint64(1)).set("numBytes", protoreflect.ValueOfUint64(7))
+			all.set("fileLength", protoreflect.ValueOfUint64(7)).set("underConstruction", protoreflect.ValueOfBool(false)).set("isLastBlockComplete", protoreflect.ValueOfBool(true))
+		}
+		b := message{all.Mutable(all.field("blocks")).List().Get(0).Message()}
+		at := message{b.Mutable(b.field("locs")).List().AppendMutable().Message()}
+		message{at.Mutable(at.field("id")).Message()}.set("ipAddr", protoreflect.ValueOfString(host)).set("hostName", protoreflect.ValueOfString(host)).
+			set("xferPort", protoreflect.ValueOfUint32(9866))
+	}
+	for _, each := range []struct {
+		byHostname bool
+		listed     []string
+		at         []string
+	}{
+		{false, []string{"10.0.0.9", "10.0.0.2", "10.0.0.3"}, []string{"10.0.0.3:9866", "10.0.0.9:9866", "10.0.0.2:9866"}},
+		{false, []string{"fd00:0:0:0:0:0:0:2", "fd00:0:0:0:0:0:0:3"}, []string{"[fd00:0:0:0:0:0:0:3]:9866", "[fd00:0:0:0:0:0:0:2]:9866"}},
+		{true, []string{"node9", "node3"}, []string{"node3:9866", "node9:9866"}},
+		{false, []string{"10.0.0.9", "10.0.0.2"}, []string{"10.0.0.9:9866", "10.0.0.2:9866"}},
+	} {
+		var status hdfs.FileStatus
+		of := message{status.ProtoReflect()}
+		of.set("fileType", protoreflect.ValueOfEnum(isFile)).set("length", protoreflect.ValueOfUint64(7))
+		for _, host := range each.listed {
+			node(&status, host)
+		}
+		where, ok := (&session{cluster: &cluster{own: own}, byHostname: each.byHostname}).listed(&status)
+		require.True(t, ok)
+		require.Equal(t, each.at, where.blocks[0].at)
+	}
 }

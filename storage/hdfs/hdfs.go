@@ -31,6 +31,8 @@ type FS struct {
 	conf   Conf
 	layout layout
 
+	buffers storage.Buffers // of writers
+
 	mu       sync.Mutex
 	clusters map[string]*cluster // by authority
 	closed   bool
@@ -113,7 +115,7 @@ func (f *FS) at(uri string) (place, error) {
 		if err != nil {
 			return place{}, fmt.Errorf("%w: %w", storage.ErrRefused, err)
 		}
-		c = &cluster{name: authority, patience: cmp.Or(f.conf.Patience, usualPatience), peers: peers{failed: map[string]time.Time{}}, folders: map[string]bool{},
+		c = &cluster{name: authority, patience: cmp.Or(f.conf.Patience, usualPatience), peers: peers{failed: map[string]time.Time{}}, folders: map[string]bool{}, own: thisHost(),
 			options: func() (hdfs.ClientOptions, func(), error) { return f.options(addresses) }}
 		f.clusters[authority] = c
 	}

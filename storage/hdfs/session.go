@@ -38,6 +38,7 @@ type cluster struct {
 	peers    peers
 	expected expected
 	tokens   atomic.Bool // datanodes ask for tokens, which a listing has not
+	own      hosts       // of this machine
 
 	mu      sync.Mutex
 	now     *session

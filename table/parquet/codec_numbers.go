@@ -37,10 +37,17 @@ const (
 	allRLE         = 0x54 // the modes of the three tables of sequences
 )
 
-// choice is how a leaf's numbers are compressed.
+// choices are how a leaf's pages are compressed.
+type choices struct {
+	numbers choice // of plain pages
+	entries choice // of dictionaries
+	indices choice // of pages that refer to them
+}
+
+// choice is how one kind of a leaf's pages is compressed.
 type choice struct {
 	distinct bool // no value comes twice
-	pages    int  // since the file began
+	pages    int  // so far
 	way      way  // that did best when they were last tried
 }
 
@@ -50,6 +57,8 @@ const (
 	byLowBytes way = iota
 	byRepeats
 	byGeneral
+	byLiterals // indices: no look for what repeats
+	byNothing  // indices: not at all
 )
 
 // compressNumbers is compress for a page whose values begin at start and are 8

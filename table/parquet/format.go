@@ -51,8 +51,8 @@ type Format struct {
 	busy     atomic.Int32 // goroutines that have one
 	parallel int32
 
-	merging sync.Mutex
-	choices [][2]choice // of the mergers' leaves, when they were last looked at
+	choosing sync.Mutex
+	choices  []choices // of the leaves of the file that last wrote a row group; nil: none has
 }
 
 // NewFormat plans files with the columns of schema: the Arrow types that
@@ -79,7 +79,26 @@ func (f *Format) NewWriter(w io.Writer) *Writer {
 	for i, n := range f.leaves {
 		out.leaves[i] = newLeaf(n)
 	}
+	f.choosing.Lock()
+	defer f.choosing.Unlock()
+	for i := range f.choices {
+		out.leaves[i].choices = f.choices[i]
+	}
 	return out
+}
+
+// keepChoices has the files that are begun next go by what this one found to be
+// smallest: columns of one table are alike, and to look takes longer than to write a page.
+func (w *Writer) keepChoices() {
+	f := w.format
+	f.choosing.Lock()
+	defer f.choosing.Unlock()
+	if f.choices == nil {
+		f.choices = make([]choices, len(w.leaves))
+	}
+	for i, l := range w.leaves {
+		f.choices[i] = l.choices
+	}
 }
 
 // NewWriter begins a file on w whose columns are those of schema. Writers of
@@ -101,10 +120,15 @@ type scratch struct {
 	raw     []byte   // a page, encoded
 	other   []byte   // its values, encoded
 	packed  []byte   // the page compressed
+	joined  []uint64 // its values, where they lay in pieces
+	ends    []uint64 // the same of the ends of texts
 	zstd    *zstdEncoder
 	numbers numbers
 	pages   Pages        // of a source that is merged
 	levels  []uint8      // the same
+	mapped  []int32      // of its dictionary's entries, their numbers here
+	fresh   []int32      // of them, those that are numbered now
+	found   []int32      // their numbers
 	header  bytes.Buffer // of a page
 	out     *bufio.Writer
 }
@@ -139,8 +163,8 @@ func (f *Format) idleScratch() *scratch {
 const maxKept = 4 << 20
 
 func (f *Format) giveBack(s *scratch) {
-	if cap(s.raw)+cap(s.other)+cap(s.packed)+cap(s.numbers.frame) > maxKept {
-		s.raw, s.other, s.packed, s.numbers.frame = nil, nil, nil, nil
+	if cap(s.raw)+cap(s.other)+cap(s.packed)+cap(s.numbers.frame)+8*(cap(s.joined)+cap(s.ends)) > maxKept {
+		s.raw, s.other, s.packed, s.numbers.frame, s.joined, s.ends = nil, nil, nil, nil, nil, nil
 	}
 	f.scratch.Put(s)
 	f.busy.Add(-1)

@@ -65,3 +65,23 @@ func TestIntDictionary(t *testing.T) {
 	require.Equal(t, []int32{0, 1, 0}, d.look(nil, []int32{math.MinInt32, math.MaxInt32, math.MinInt32}, math.MinInt32, math.MaxInt32))
 	require.Nil(t, d.direct)
 }
+
+// TestIntDictionarySpreads has values that rise by even steps, as times do, and looks how far they
+// lie from the slots that their hashes say.
+func TestIntDictionarySpreads(t *testing.T) {
+	const second = 1_000_000
+	for _, step := range []int64{1, 60 * second, 100 * second, 300 * second, 400 * second, 3600 * second, 86_400 * second, 1 << 20, 1 << 32, 1 << 44} {
+		var d intDictionary[int64]
+		d.hash()
+		for i := range int64(864) {
+			require.Equal(t, int32(i), d.number(1_420_070_400*second+i*step))
+		}
+		off := 0
+		for at, n := range d.table {
+			if n > 0 {
+				off += (at - int(slot(d.values[n-1], d.shift)) + len(d.table)) % len(d.table)
+			}
+		}
+		require.Less(t, off, len(d.values), "a step of %d: %d slots off in all", step, off)
+	}
+}

@@ -73,8 +73,7 @@ type leaf struct {
 	entriesPlain int    // its bytes, not compressed
 
 	took    time.Duration // to encode a page, when it was last looked at
-	choice  choice        // of plain pages
-	entry   choice        // of dictionaries
+	choices choices
 	metrics ColumnMetrics
 	bounds  bounds // of the file
 }
@@ -91,7 +90,7 @@ type page struct {
 }
 
 func newLeaf(n *node) *leaf {
-	return &leaf{node: n, values: newValues(n), entry: choice{distinct: true}}
+	return &leaf{node: n, values: newValues(n), choices: choices{entries: choice{distinct: true}}}
 }
 
 // add appends the slots of rows rows.
@@ -178,8 +177,13 @@ func (l *leaf) endPage(c codec, s *scratch, last bool) error {
 		Statistics: makeStatistics(int64(p.nulls), p.bounds),
 	})}
 	compress := c.compress
-	if l.physical == format.Int64 && p.coding == format.Plain {
-		compress = func(s *scratch, body []byte) ([]byte, error) { return c.compressNumbers(s, body, start, &l.choice) }
+	switch {
+	case p.coding == format.RLEDictionary:
+		compress = func(s *scratch, body []byte) ([]byte, error) { return c.compressIndices(s, body, &l.choices.indices) }
+	case l.physical == format.Int64:
+		compress = func(s *scratch, body []byte) ([]byte, error) {
+			return c.compressNumbers(s, body, start, &l.choices.numbers)
+		}
 	}
 	if p.data, p.plain, err = seal(header, body, compress, s); err != nil {
 		return fmt.Errorf("column %s: %w", dotted(l.path), err)
@@ -275,7 +279,7 @@ func (l *leaf) dictionaryPage(c codec, s *scratch) (data []byte, plain int, err 
 	compress := c.compress
 	if l.physical == format.Int64 {
 		compress = func(s *scratch, body []byte) ([]byte, error) {
-			return c.compressNumbers(s, body, 0, &l.entry)
+			return c.compressNumbers(s, body, 0, &l.choices.entries)
 		}
 	}
 	data, plain, err = seal(h, body, compress, s)

@@ -204,29 +204,10 @@ func (n *node) holds(c *Column) (fits, widen bool) {
 // NewMerger begins a file on w that takes row groups of other files, and batches.
 func (f *Format) NewMerger(w io.Writer) *Writer {
 	out := f.NewWriter(w)
-	out.merger = true
-	f.merging.Lock()
-	defer f.merging.Unlock()
-	for i, l := range out.leaves {
+	for _, l := range out.leaves {
 		l.values = l.values.merged()
-		if len(f.choices) > 0 {
-			l.choice, l.entry = f.choices[i][0], f.choices[i][1]
-		}
 	}
 	return out
-}
-
-// keepChoices has the files that are begun next go by what this one found to be
-// smallest: columns of one table are alike, and to look takes longer than to write a page.
-func (w *Writer) keepChoices() {
-	w.format.merging.Lock()
-	defer w.format.merging.Unlock()
-	if w.format.choices == nil {
-		w.format.choices = make([][2]choice, len(w.leaves))
-	}
-	for i, l := range w.leaves {
-		w.format.choices[i] = [2]choice{l.choice, l.entry}
-	}
 }
 
 // AppendGroup copies the rows of a row group. The writer is one of NewMerger.
@@ -283,8 +264,11 @@ func (w *Writer) copyChunk(l *leaf, s *scratch, src *Source, group int) (raw int
 		chunk: &src.file.chunk(group, from.column.Leaf).MetaData}
 	c.whole = c.mayTake(src.own)
 	err = c.copy(s)
-	if cap(p.held) > maxKept {
+	if cap(p.held)+cap(p.page)+cap(p.packed) > maxKept {
 		s.pages = Pages{}
+	}
+	if cap(s.mapped) > maxKept/4 {
+		s.mapped = nil
 	}
 	if err == nil && c.rows != rows {
 		err = fmt.Errorf("column %s has %d rows and the row group %d", dotted(l.path), c.rows, rows)
@@ -331,7 +315,7 @@ func (c *copier) copy(s *scratch) error {
 			c.dictionary.widen(d, l.kind)
 			d = &c.dictionary
 		}
-		c.values.takeDictionary(d)
+		c.values.takeDictionary(s, d)
 		c.entry = d.size() / int64(max(d.N, 1))
 	}
 	defer c.values.dropDictionary()
@@ -399,7 +383,7 @@ func (c *copier) add(r *Run, s *scratch) error {
 	c.rows += int64(r.Rows)
 	if r.Indices != nil {
 		c.raw += c.entry * int64(n)
-		c.values.takeCodes(r.Indices)
+		c.values.takeCodes(s, r.Indices)
 		return nil
 	}
 	plain := &r.Plain

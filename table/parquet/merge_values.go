@@ -4,19 +4,19 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math"
+	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/parquet-go/parquet-go/encoding/rle"
 	"github.com/parquet-go/parquet-go/format"
 )
 
 // merged are a leaf's values that come from other files. A dictionary of a
-// source is valid until dropDictionary.
+// source is valid until dropDictionary; until then all have the same scratch.
 type merged interface {
 	values
-	takeDictionary(d *Values)
+	takeDictionary(s *scratch, d *Values)
 	dropDictionary()
-	takeCodes(codes []int32) // indices into the dictionary, which were checked
+	takeCodes(s *scratch, codes []int32) // indices into the dictionary, which were checked
 	takePlain(v *Values) error
 }
 
@@ -51,12 +51,12 @@ func (v *Values) widen(from *Values, k kind) {
 
 // mapping has the number of each entry of a source's dictionary in the leaf's
 // own, -1 where no value was it yet: so that only what is used gets in.
-func mapping(m []int32, n int) []int32 {
-	m = grow(m[:0], n)
-	for i := range m {
-		m[i] = -1
+func (s *scratch) mapping(n int) []int32 {
+	s.mapped = grow(s.mapped[:0], n)
+	for i := range s.mapped {
+		s.mapped[i] = -1
 	}
-	return m
+	return s.mapped
 }
 
 // mergedInts keep the page's values by their numbers in the dictionary while
@@ -66,29 +66,22 @@ type mergedInts[T integer] struct {
 	codes   []int32
 	before  int // entries of the dictionary when the page began
 	source  []T
-	numbers []int32 // by the source's
-
-	// entries of the source that are used for the first time: together they are looked for
-	// without waiting for one after the other
-	fresh  []int32
-	looked []T
-	found  []int32
+	numbers []int32 // by the source's; the scratch's
 }
 
-func (v *mergedInts[T]) takeDictionary(d *Values) {
+func (v *mergedInts[T]) takeDictionary(s *scratch, d *Values) {
 	v.source = grow(v.source[:0], d.N)
 	copy(asBytes(v.source), d.Data)
-	v.numbers = mapping(v.numbers, d.N)
+	v.numbers = s.mapping(d.N)
 }
 
 func (v *mergedInts[T]) dropDictionary() {
-	if v.source, v.numbers = v.source[:0], v.numbers[:0]; cap(v.source)*v.width() > maxKept/4 {
-		v.source, v.numbers = nil, nil
-		v.fresh, v.looked, v.found = nil, nil, nil
+	if v.source, v.numbers = v.source[:0], nil; cap(v.source)*v.width() > maxKept/4 {
+		v.source = nil
 	}
 }
 
-func (v *mergedInts[T]) takeCodes(codes []int32) {
+func (v *mergedInts[T]) takeCodes(s *scratch, codes []int32) {
 	if v.stopped {
 		n := len(v.page)
 		v.page = grow(v.page, len(codes))
@@ -98,7 +91,7 @@ func (v *mergedInts[T]) takeCodes(codes []int32) {
 		}
 		return
 	}
-	v.numberFresh(codes)
+	v.numberFresh(s, codes)
 	n := len(v.codes)
 	v.codes = grow(v.codes, len(codes))
 	out, numbers := v.codes[n:], v.numbers
@@ -107,26 +100,33 @@ func (v *mergedInts[T]) takeCodes(codes []int32) {
 	}
 }
 
-// numberFresh numbers the entries that codes use for the first time, in their order.
-func (v *mergedInts[T]) numberFresh(codes []int32) {
-	fresh, numbers := v.fresh[:0], v.numbers
+// numberFresh numbers the entries that codes use for the first time, in their order:
+// together, so that none waits until another was looked for.
+func (v *mergedInts[T]) numberFresh(s *scratch, codes []int32) {
+	// Without a branch, which would be guessed wrong often: an entry is as likely new as not.
+	numbers, n := v.numbers, 0
+	s.fresh = grow(s.fresh[:0], len(codes))
 	for _, c := range codes {
-		if numbers[c] == -1 {
-			numbers[c] = -2
-			fresh = append(fresh, c)
+		k, first := numbers[c], int32(0)
+		if k == -1 {
+			first = 1
 		}
+		numbers[c] = k - first
+		s.fresh[n] = c
+		n += int(first)
 	}
-	v.fresh = fresh
-	if len(fresh) == 0 {
+	if n == 0 {
 		return
 	}
-	v.looked = grow(v.looked[:0], len(fresh))
+	fresh := s.fresh[:n]
+	v.page = grow(v.page[:0], n) // which is empty while there is a dictionary
 	for i, c := range fresh {
-		v.looked[i] = v.source[c]
+		v.page[i] = v.source[c]
 	}
-	v.found = v.look(v.found[:0], v.looked)
+	s.found = v.look(s.found[:0], v.page)
+	v.page = v.page[:0]
 	for i, c := range fresh {
-		numbers[c] = v.found[i]
+		numbers[c] = s.found[i]
 	}
 }
 
@@ -136,6 +136,10 @@ func (v *mergedInts[T]) look(dst []int32, values []T) []int32 {
 	low, high := values[0], values[0]
 	for _, x := range values {
 		low, high = min(low, x), max(high, x)
+	}
+	// Append makes a long dictionary longer by a quarter at a time, again and again.
+	if d := &v.dict; cap(d.values)-len(d.values) <= len(d.values)/8 {
+		d.values = slices.Grow(d.values, max(len(d.values), len(values)))
 	}
 	dst = grow(dst, len(values))
 	out := dst[len(dst)-len(values):]
@@ -175,7 +179,7 @@ func (v *mergedInts[T]) settle() {
 func (v *mergedInts[T]) pageBytes() int { return v.ints.pageBytes() + len(v.codes)*v.width() }
 
 func (v *mergedInts[T]) heldBytes() int {
-	return v.ints.heldBytes() + (cap(v.source)+cap(v.looked))*v.width() + 4*(cap(v.codes)+cap(v.numbers)+cap(v.fresh)+cap(v.found))
+	return v.ints.heldBytes() + cap(v.source)*v.width() + 4*cap(v.codes)
 }
 
 func (v *mergedInts[T]) encode(s *scratch, dst []byte, at position) ([]byte, format.Encoding, bounds, error) {
@@ -193,7 +197,7 @@ func (v *mergedInts[T]) encode(s *scratch, dst []byte, at position) ([]byte, for
 	added := len(entries) - before
 	v.codes, v.before = codes[:0], len(entries)
 	var err error
-	if s.other, err = (&rle.DictionaryEncoding{}).EncodeInt32(s.other, codes); err != nil {
+	if s.other, err = encodeIndices(s.other, codes); err != nil {
 		return dst, format.Plain, bounds{}, err
 	}
 	plain := func() []T {
@@ -244,20 +248,16 @@ type mergedTexts struct {
 	codes   []int32
 	before  int
 	source  *Values
-	numbers []int32
+	numbers []int32 // by the source's; the scratch's
 }
 
-func (v *mergedTexts) takeDictionary(d *Values) {
-	v.source, v.numbers = d, mapping(v.numbers, d.N)
+func (v *mergedTexts) takeDictionary(s *scratch, d *Values) {
+	v.source, v.numbers = d, s.mapping(d.N)
 }
 
-func (v *mergedTexts) dropDictionary() {
-	if v.source, v.numbers = nil, v.numbers[:0]; cap(v.numbers) > maxKept/8 {
-		v.numbers = nil
-	}
-}
+func (v *mergedTexts) dropDictionary() { v.source, v.numbers = nil, nil }
 
-func (v *mergedTexts) takeCodes(codes []int32) {
+func (v *mergedTexts) takeCodes(_ *scratch, codes []int32) {
 	if v.stopped {
 		size := 0
 		for _, c := range codes {
@@ -268,7 +268,7 @@ func (v *mergedTexts) takeCodes(codes []int32) {
 		}
 		for _, c := range codes {
 			v.data = append(v.data, v.source.Text(int(c))...)
-			v.ends = append(v.ends, uint32(len(v.data)))
+			v.ends = append(v.ends, uint32(v.earlier.n+len(v.data)))
 		}
 		return
 	}
@@ -295,7 +295,7 @@ func (v *mergedTexts) add(arr arrow.Array, at span) {
 
 // fits tells whether size more bytes go into the page; else the page has failed.
 func (v *mergedTexts) fits(size int) bool {
-	if len(v.data)+size > math.MaxInt32/2 {
+	if v.earlier.n+len(v.data)+size > math.MaxInt32/2 {
 		v.tooLong = errEntry
 	}
 	return v.tooLong == nil
@@ -310,7 +310,7 @@ func (v *mergedTexts) takePlain(p *Values) error {
 	if !v.fits(len(data)) {
 		return v.tooLong
 	}
-	n, m := len(v.ends), len(v.data)
+	n, m := len(v.ends), v.earlier.n+len(v.data)
 	v.data = append(v.data, data...)
 	v.ends = grow(v.ends, p.N)
 	for i, end := range p.Offsets[1 : p.N+1] {
@@ -344,7 +344,7 @@ func (v *mergedTexts) settle() {
 func (v *mergedTexts) pageBytes() int { return v.texts.pageBytes() + 4*len(v.codes) }
 
 func (v *mergedTexts) heldBytes() int {
-	return v.texts.heldBytes() + 4*cap(v.codes) + 4*cap(v.numbers)
+	return v.texts.heldBytes() + 4*cap(v.codes)
 }
 
 func (v *mergedTexts) encode(s *scratch, dst []byte, at position) ([]byte, format.Encoding, bounds, error) {
@@ -357,7 +357,7 @@ func (v *mergedTexts) encode(s *scratch, dst []byte, at position) ([]byte, forma
 	v.codes, v.before = codes[:0], v.dict.len()
 	b := v.bounds(v.extremes(s, codes))
 	var err error
-	if s.other, err = (&rle.DictionaryEncoding{}).EncodeInt32(s.other, codes); err != nil {
+	if s.other, err = encodeIndices(s.other, codes); err != nil {
 		return dst, format.Plain, bounds{}, err
 	}
 	plain := 4 * len(codes)
@@ -419,14 +419,14 @@ type mergedFloats[T float32 | float64] struct {
 	source []T
 }
 
-func (v *mergedFloats[T]) takeDictionary(d *Values) {
+func (v *mergedFloats[T]) takeDictionary(_ *scratch, d *Values) {
 	v.source = grow(v.source[:0], d.N)
 	copy(asBytes(v.source), d.Data)
 }
 
 func (v *mergedFloats[T]) dropDictionary() { v.source = nil }
 
-func (v *mergedFloats[T]) takeCodes(codes []int32) {
+func (v *mergedFloats[T]) takeCodes(_ *scratch, codes []int32) {
 	for _, c := range codes {
 		v.page = append(v.page, v.source[c])
 	}
@@ -444,10 +444,10 @@ type mergedFixed struct {
 	source *Values
 }
 
-func (v *mergedFixed) takeDictionary(d *Values) { v.source = d }
-func (v *mergedFixed) dropDictionary()          { v.source = nil }
+func (v *mergedFixed) takeDictionary(_ *scratch, d *Values) { v.source = d }
+func (v *mergedFixed) dropDictionary()                      { v.source = nil }
 
-func (v *mergedFixed) takeCodes(codes []int32) {
+func (v *mergedFixed) takeCodes(_ *scratch, codes []int32) {
 	for _, c := range codes {
 		at := int(c) * v.width
 		v.page = append(v.page, v.source.Data[at:at+v.width]...)
@@ -464,10 +464,10 @@ type mergedBools struct {
 	source *Values
 }
 
-func (v *mergedBools) takeDictionary(d *Values) { v.source = d }
-func (v *mergedBools) dropDictionary()          { v.source = nil }
+func (v *mergedBools) takeDictionary(_ *scratch, d *Values) { v.source = d }
+func (v *mergedBools) dropDictionary()                      { v.source = nil }
 
-func (v *mergedBools) takeCodes(codes []int32) {
+func (v *mergedBools) takeCodes(_ *scratch, codes []int32) {
 	for _, c := range codes {
 		v.put(v.source.Data[c])
 	}

@@ -18,6 +18,22 @@ import (
 // It may be a good file.
 var ErrForm = errors.New("a form of Parquet that is not read here")
 
+// Memory is a file of which all bytes are in memory. What is read of it points into
+// them, so that they stay as they are while the File is used.
+type Memory []byte
+
+// ReadAt implements io.ReaderAt.
+func (m Memory) ReadAt(p []byte, at int64) (int, error) {
+	if at < 0 || at > int64(len(m)) {
+		return 0, io.EOF
+	}
+	n := copy(p, m[at:])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
 // File is a Parquet file that is read. Its methods may be called from several
 // goroutines; it holds nothing but the footer, and is not closed.
 type File struct {
@@ -37,7 +53,7 @@ const (
 )
 
 // Open reads the footer of a file of size bytes. in is read while the File is
-// used. Files that are read one after the other share an Unpacker; nil is one
+// used; of a Memory nothing is copied. Files that are read one after the other share an Unpacker; nil is one
 // for this file alone.
 func Open(in io.ReaderAt, size int64, u *Unpacker) (*File, error) {
 	if u == nil {
@@ -68,8 +84,9 @@ func (f *File) footerBytes() ([]byte, error) {
 	if f.size < 12 {
 		return nil, fmt.Errorf("%d bytes are too few for a Parquet file", f.size)
 	}
-	tail := make([]byte, min(f.size, tailBytes))
-	if err := f.readAt(tail, f.size-int64(len(tail))); err != nil {
+	n := min(f.size, tailBytes)
+	tail, err := f.read(nil, int(n), f.size-n)
+	if err != nil {
 		return nil, err
 	}
 	end := len(tail) - 8
@@ -87,8 +104,23 @@ func (f *File) footerBytes() ([]byte, error) {
 	if length <= int64(end) {
 		return tail[end-int(length) : end], nil
 	}
-	footer := make([]byte, length)
-	return footer, f.readAt(footer, f.size-8-length)
+	return f.read(nil, int(length), f.size-8-length)
+}
+
+// inMemory tells whether what read gives is the file's.
+func (f *File) inMemory() bool {
+	_, ok := f.in.(Memory)
+	return ok
+}
+
+// read gives n bytes of the file: in dst where it has room for them, or, of a file in
+// memory, as they lie there.
+func (f *File) read(dst []byte, n int, at int64) ([]byte, error) {
+	if m, ok := f.in.(Memory); ok && at >= 0 && at <= int64(len(m)) && n <= len(m)-int(at) {
+		return m[at : int(at)+n : int(at)+n], nil
+	}
+	dst = room(dst, n)
+	return dst, f.readAt(dst, at)
 }
 
 // readAt reads all of p, which has to lie in the file.

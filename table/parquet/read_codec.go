@@ -121,7 +121,10 @@ func (u *Unpacker) unzstd(dst, src []byte, size int64) ([]byte, error) {
 		if errors.Is(err, zstd.ErrDecoderSizeExceeded) && most < size {
 			continue
 		}
-		return out, err
+		if err != nil || int64(len(out)) > most {
+			return out, err
+		}
+		return dst[:len(out)], nil // where out lies, too, with all of its room: the next page may be larger
 	}
 }
 

@@ -62,7 +62,7 @@ type Pages struct {
 	codec format.CompressionCodec
 
 	chunk  []byte  // what is left of the chunk, as it lies in the file
-	held   []byte  // all of it
+	held   []byte  // all of it, or of one before; not of a file in memory
 	slots  int64   // that are left, by the footer
 	row    int64   // of the group, that begins next
 	some   bool    // not all pages are in chunk
@@ -113,10 +113,12 @@ func (p *Pages) open(f *File, group int, leaf *Column) error {
 	if from < 0 || m.TotalCompressedSize < 0 || m.TotalCompressedSize > f.size-from {
 		return fmt.Errorf("its %d bytes at %d are not in a file of %d", m.TotalCompressedSize, from, f.size)
 	}
-	p.held = room(p.held, int(m.TotalCompressedSize))
-	p.chunk = p.held
-	if err := f.readAt(p.chunk, from); err != nil {
+	data, err := f.read(p.held, int(m.TotalCompressedSize), from)
+	if err != nil {
 		return err
+	}
+	if p.chunk = data; !f.inMemory() {
+		p.held = data
 	}
 	return p.firstPage()
 }

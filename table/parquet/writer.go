@@ -28,7 +28,6 @@ type Writer struct {
 	encoded int64 // of held, encoded pages
 	groups  []rowGroup
 	splits  []int64
-	merger  bool
 	err     error
 }
 
@@ -274,9 +273,7 @@ func (w *Writer) flush(s *scratch) (err error) {
 	w.splits = append(w.splits, g.FileOffset)
 	w.groups = append(w.groups, g)
 	w.rows, w.open, w.raw = w.rows+w.open, 0, 0
-	if w.merger {
-		w.keepChoices()
-	}
+	w.keepChoices()
 	return nil
 }
 

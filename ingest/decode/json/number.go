@@ -194,6 +194,15 @@ func asString(text []byte) string { return unsafe.String(unsafe.SliceData(text),
 // scanInt reads an integer of up to 18 digits at i, without fraction or
 // exponent, and returns the place behind it; bad is any other number or value.
 func scanInt(s []byte, i int) (v int64, end int) {
+	if i+8 <= len(s) { // for most: one to seven digits, then a comma or a brace
+		x := binary.LittleEndian.Uint64(s[i:])
+		y := x ^ '0'*eachByte
+		n := bits.TrailingZeros64((y|(y+0x76*eachByte))&highBits) &^ 7 // bits that are digits, as in scanDigits; 64: all
+		next := byte(x >> n)
+		if (next == ',' || next == '}') && n > 0 && (n == 8 || byte(x) != '0') {
+			return int64(eightDigits(y << (64 - n))), i + n>>3
+		}
+	}
 	from := i
 	if i < len(s) && s[i] == '-' {
 		from++

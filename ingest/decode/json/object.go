@@ -1,6 +1,8 @@
 package json
 
 import (
+	"encoding/binary"
+	"math"
 	"strings"
 
 	"lake/ingest/decode"
@@ -19,7 +21,7 @@ type object struct {
 // below it that a path leads through, or nowhere.
 type key struct {
 	name   string
-	quoted string // as most writers write it: with its quotes and a colon
+	quoted quoted
 	begun  uint64 // the object that has it, by the decoder's count: finds a second one
 	next   *key   // which came behind it last time
 	column *column
@@ -33,12 +35,37 @@ const (
 	keptKeyBytes = 200
 )
 
-// never is not what a key looks like.
-const never = "\x00"
+// quoted is a key as most writers write it: with its quotes and a colon. The empty
+// one is no text.
+type quoted struct {
+	text       string
+	head, mask uint64 // the first eight bytes, and which of them are the key's
+	tail       uint64 // the last eight, where there are more
+}
+
+func newQuoted(text string) quoted {
+	q := quoted{text: text, head: 1} // which no byte under an empty mask is
+	if len(text) == 0 {
+		return q
+	}
+	var first [8]byte
+	copy(first[:], text)
+	q.head, q.mask = binary.LittleEndian.Uint64(first[:]), math.MaxUint64>>(64-8*min(len(text), 8))
+	if len(text) > 8 {
+		q.tail = binary.LittleEndian.Uint64([]byte(text[len(text)-8:]))
+	}
+	return q
+}
+
+// at reports whether q stands at i of s, whose end may be near.
+func (q *quoted) at(s []byte, i int) bool {
+	n := len(q.text)
+	return n > 0 && i+n <= len(s) && string(s[i:i+n]) == q.text
+}
 
 func newObject() *object {
 	o := &object{keys: map[string]*key{}}
-	o.first.quoted, o.other.quoted = never, never
+	o.first.quoted, o.other.quoted = newQuoted(""), newQuoted("")
 	o.first.next, o.other.next = &o.other, &o.other
 	return o
 }
@@ -112,11 +139,11 @@ func (o *object) chain() {
 	}
 }
 
-func quote(name string) string {
+func quote(name string) quoted {
 	if !plainText(name) {
-		return never
+		return newQuoted("")
 	}
-	return `"` + name + `":`
+	return newQuoted(`"` + name + `":`)
 }
 
 // object decodes an object at i whose keys o knows and returns the place
@@ -137,8 +164,12 @@ func (d *Decoder) object(o *object, s []byte, i int) int {
 	last := &o.first
 	for {
 		k := last.next
-		if n := len(k.quoted); i+n <= len(s) && string(s[i:i+n]) == k.quoted {
-			i += n
+		n := len(k.quoted.text)
+		if behind := i + n; n <= 16 && behind+8 <= len(s) && binary.LittleEndian.Uint64(s[i:])&k.quoted.mask == k.quoted.head &&
+			(n <= 8 || binary.LittleEndian.Uint64(s[behind-8:]) == k.quoted.tail) {
+			i = behind
+		} else if k.quoted.at(s, i) {
+			i = behind
 		} else if k, i = d.key(o, last, s, i, begun); i < 0 {
 			return bad
 		}

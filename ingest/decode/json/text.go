@@ -63,6 +63,31 @@ func stringEnd(s []byte, i int) (end, traits int) {
 	}
 }
 
+// copyText copies the text at i, up to the quote that ends it, to place at of dst, and
+// returns its length. It is below 0, and what dst has from there on is of no use, where the
+// text is not plain ASCII, or where dst does not take it and what is read beside it.
+func copyText(dst []byte, at int, s []byte, i int) int {
+	for n := 0; at+n+8 <= len(dst); n += 8 {
+		var x uint64
+		if from := i + n; from+8 <= len(s) {
+			x = binary.LittleEndian.Uint64(s[from:])
+		} else if from < len(s) && len(s) >= 8 { // the rest, and zeros behind it
+			x = binary.LittleEndian.Uint64(s[len(s)-8:]) >> (8 * (from + 8 - len(s)))
+		}
+		binary.LittleEndian.PutUint64(dst[at+n:], x)
+		quotes, escapes := x^'"'*eachByte, x^'\\'*eachByte
+		// As in stringEnd, and bytes above 0x7f.
+		stop := ((quotes-eachByte)&^quotes | (escapes-eachByte)&^escapes | (x - ' '*eachByte) | x) & highBits
+		if stop != 0 {
+			if n += bits.TrailingZeros64(stop) >> 3; i+n < len(s) && s[i+n] == '"' {
+				return n
+			}
+			return bad
+		}
+	}
+	return bad
+}
+
 // text reads the string at i and returns the place behind it. The text lies in
 // the record or, where it has escapes, in memory that the next string reuses.
 func (d *Decoder) text(s []byte, i int) ([]byte, int) {

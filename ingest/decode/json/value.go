@@ -171,8 +171,11 @@ func (d *Decoder) string(c *column, s []byte, i int) int {
 	if s[i] != '"' {
 		return d.mismatch(c, s, i, "text")
 	}
-	if end, traits := stringEnd(s, i+1); end >= 0 && traits == 0 {
-		return d.appendText(c, s[i+1:end], end+1)
+	at := int(c.offsets[c.rows])
+	if n := copyText(c.text, at, s, i+1); n >= 0 {
+		c.offsets[c.rows+1] = int32(at + n)
+		c.accept()
+		return i + n + len(`""`)
 	}
 	text, end := d.text(s, i)
 	if end < 0 {
