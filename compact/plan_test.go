@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -167,5 +168,28 @@ func TestPlanBySizeOverADay(t *testing.T) {
 				require.LessOrEqual(t, factor, math.Log2(float64(d.written)/10_000)/2, "log4")
 			}
 		})
+	}
+}
+
+// Groups that wait for a store are more than those that wait for a disk; each has the memory
+// that it needs.
+func TestShare(t *testing.T) {
+	cores := runtime.GOMAXPROCS(0)
+	small, large := Group{Bytes: 1 << 20}, Group{Bytes: 100 << 20}
+	for _, each := range []struct {
+		g      Group
+		memory int64
+		remote bool
+		most   int
+	}{
+		{small, 64 << 30, false, 2 * cores},
+		{small, 64 << 30, true, 4 * cores},
+		{small, 32 << 20, true, min(4*cores, 2)}, // 8 MiB for each of half of it
+		{large, 1 << 30, true, 1},
+	} {
+		memory, beside := Options{MemoryBytes: each.memory}.share(each.g, each.remote)
+		require.Equal(t, each.most, beside+1)
+		require.LessOrEqual(t, memory*int64(beside+1), each.memory/2)
+		require.GreaterOrEqual(t, memory, 4*each.g.Bytes)
 	}
 }

@@ -70,6 +70,7 @@ func Run(ctx context.Context, t *table.Table, plan Plan, o Options) (Result, err
 	merging := t.NewMerging(plan.Snapshot, table.WriterOptions{Mem: o.Mem, TargetBytes: o.TargetBytes})
 	var begun []*rewriting // in the order of the plan, in which they are settled
 	ended := make(chan struct{}, len(plan.Groups))
+	remote := t.IsRemote()
 	settle := func() error {
 		next := begun[0]
 		begun = begun[1:]
@@ -93,7 +94,7 @@ func Run(ctx context.Context, t *table.Table, plan Plan, o Options) (Result, err
 			drop()
 			return r, fmt.Errorf("compact %s: stopped before partition %s: %w", t.Name(), g.Partition, context.Cause(ctx))
 		}
-		memory, beside := o.share(g)
+		memory, beside := o.share(g, remote)
 		// A group that waits for the disk keeps none but itself: those behind it go on.
 		for crowded(begun, beside) {
 			<-ended
@@ -121,16 +122,25 @@ func Run(ctx context.Context, t *table.Table, plan Plan, o Options) (Result, err
 	return r, commit()
 }
 
+// Groups a core that are worked on side by side at most.
+const (
+	diskGroups  = 2 // each waits for the disk at its end
+	storeGroups = 4 // and for a store at its begin, too, and longer
+)
+
 // share is the memory that a group's writer gets, and how many others may be
-// worked on beside it: some a core where they are small, since each waits for the
-// disk at its end, and none where they are not.
-func (o Options) share(g Group) (memory int64, beside int) {
+// worked on beside it: some a core where they are small, none where they are not.
+func (o Options) share(g Group, remote bool) (memory int64, beside int) {
+	groups := diskGroups
+	if remote {
+		groups = storeGroups
+	}
 	need := 4 * max(g.Bytes, 2<<20)
 	if len(o.Order.Columns) > 0 {
 		need *= 8 // rows that are sorted are in memory as they are, not encoded
 	}
 	all := o.MemoryBytes / 2
-	n := max(1, min(all/need, int64(2*runtime.GOMAXPROCS(0))))
+	n := max(1, min(all/need, int64(groups*runtime.GOMAXPROCS(0))))
 	return all / n, int(n) - 1
 }
 

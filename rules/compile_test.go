@@ -90,3 +90,12 @@ func TestNearest(t *testing.T) {
 		require.Equal(t, want, nearest(name, names), name)
 	}
 }
+
+// TestLongestName is of a column's name of the length that BigQuery takes, and of one above it.
+func TestLongestName(t *testing.T) {
+	_, errs := Compile("SELECT b AS "+strings.Repeat("n", 300)+" FROM events", testSource())
+	require.Empty(t, errs)
+	_, errs = Compile("SELECT b AS "+strings.Repeat("n", 301)+" FROM events", testSource())
+	require.Len(t, errs, 1)
+	require.Contains(t, errs.Error(), "is no valid name of a column")
+}

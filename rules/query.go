@@ -192,7 +192,10 @@ func (c *checker) noTableExtras(hint *ast.Hint, sample *ast.TableSample) {
 	}
 }
 
-var columnName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,299}$`)
+// columnName leaves out how long a name may be: a count in the expression is three hundred copies of what it counts.
+var columnName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+const longestName = 300
 
 // reservedNames begin names that BigQuery keeps for itself.
 var reservedNames = []string{"_TABLE_", "_FILE_", "_PARTITION", "_ROW_TIMESTAMP", "__ROOT__", "_COLIDENTIFIER"}
@@ -220,7 +223,7 @@ func (c *checker) selectList(s *ast.Select) []item {
 				c.fail(at, "write "+short(e.SQL())+" AS name", "the expression has no name")
 			}
 			it.name = fmt.Sprintf("f%d_", len(items))
-		case !columnName.MatchString(it.name):
+		case !columnName.MatchString(it.name) || len(it.name) > longestName:
 			c.fail(at, "letters, digits and _, at most 300, not beginning with a digit", "%q is no valid name of a column", short(it.name))
 		case seen[strings.ToLower(it.name)]:
 			c.fail(at, "give one of them another name with AS", "the name %q stands twice in the SELECT list", it.name)

@@ -29,8 +29,8 @@ const (
 
 // NewRanged is a file of a store that answers ranges. Reads below half a block
 // are answered from blocks, which are fetched once and kept while they are new;
-// larger ones go straight to the store, in pieces side by side. Read fetches
-// ahead. head is what of the file's beginning is known already; it is not
+// larger ones go straight to the store, in pieces side by side, as does the first
+// read of a file that asks for all of it. Read fetches ahead. head is what of the file's beginning is known already; it is not
 // changed. ctx ends the file's reads.
 func NewRanged(ctx context.Context, name string, size int64, head []byte, fetch Fetch) File {
 	f := &ranged{name: name, size: size, head: head, fetch: fetch, block: blockBytes, blocks: map[int64]*block{}}
@@ -113,6 +113,7 @@ func (f *ranged) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func (f *ranged) readAll(p []byte, off int64) error {
+	straight := int64(len(p)) > f.block/2 && f.size > f.block || int64(len(p)) == f.size && f.untouched()
 	if off < int64(len(f.head)) {
 		n := copy(p, f.head[off:])
 		p, off = p[n:], off+int64(n)
@@ -120,7 +121,7 @@ func (f *ranged) readAll(p []byte, off int64) error {
 	if len(p) == 0 {
 		return nil
 	}
-	if int64(len(p)) > f.block/2 && f.size > f.block {
+	if straight {
 		return f.fetchPieces(p, off)
 	}
 	for len(p) > 0 {
@@ -133,6 +134,13 @@ func (f *ranged) readAll(p []byte, off int64) error {
 		p, off = p[n:], off+int64(n)
 	}
 	return nil
+}
+
+// untouched tells that no block was fetched, or is being.
+func (f *ranged) untouched() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.order) == 0
 }
 
 // fetchPieces reads a large range past the blocks.

@@ -85,6 +85,18 @@ func TestRangedRequests(t *testing.T) {
 	_, err = small.ReadAt(make([]byte, 2<<20), 100)
 	require.NoError(t, err)
 	require.Equal(t, []ask{{0, 3 << 20}}, f.taken(), "a small file is one request")
+	_, err = small.ReadAt(make([]byte, 3<<20), 0)
+	require.NoError(t, err)
+	require.Empty(t, f.taken(), "all of it is there")
+
+	whole := NewRanged(t.Context(), "z", 3<<20, f.data[:1000], f.fetch)
+	defer whole.Close()
+	p := make([]byte, 3<<20)
+	_, err = whole.ReadAt(p, 0)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(f.data[:3<<20], p))
+	require.Equal(t, []ask{{1000, 3<<20 - 1000}}, f.taken())
+	require.Empty(t, whole.(*ranged).blocks, "who reads all of a file has it, and no block has it once more")
 }
 
 func TestRangedKeepsLittle(t *testing.T) {

@@ -26,6 +26,31 @@ type Upload interface {
 type UploadOptions struct {
 	PartBytes func(number int) int // of each part but the last
 	Parallel  int                  // parts under way at a time; at least 1
+	// Buffers are where an upload gets its buffers from and leaves them; nil: it makes its
+	// own. With them, no Whole or Part that succeeded reads its data after it has returned.
+	Buffers *Buffers
+}
+
+// Buffers are what uploads had their bytes in, for the next ones: to grow a new one is
+// to copy and to clear some megabytes an object. They are the collector's to take while
+// nobody uses them. The zero value has none. Many goroutines may use them.
+type Buffers struct{ pool sync.Pool } // of *[]byte
+
+// take is an empty buffer; nil where there is none.
+func (b *Buffers) take() []byte {
+	if b == nil {
+		return nil
+	}
+	if kept, ok := b.pool.Get().(*[]byte); ok {
+		return (*kept)[:0]
+	}
+	return nil
+}
+
+func (b *Buffers) give(buffer []byte) {
+	if b != nil && cap(buffer) > 0 {
+		b.pool.Put(&buffer)
+	}
 }
 
 // NewUpload is a Writer of one object: a small one is made by one request, the
@@ -81,8 +106,12 @@ func (u *upload) Write(p []byte) (int, error) {
 	return written, nil
 }
 
-// grow makes room for need bytes: a small object costs a small buffer.
+// grow makes room for need bytes: a small object costs a small buffer, unless a large
+// one is there already.
 func (u *upload) grow(need, most int) {
+	if u.buffer == nil {
+		u.buffer = u.opts.Buffers.take()
+	}
 	if need <= cap(u.buffer) {
 		return
 	}
@@ -150,8 +179,13 @@ func (u *upload) Close() error {
 	return nil
 }
 
+// end is after success: nothing is under way any more that reads the buffers.
 func (u *upload) end() {
 	u.ended = true
+	u.opts.Buffers.give(u.buffer)
+	for _, each := range u.free {
+		u.opts.Buffers.give(each)
+	}
 	u.buffer, u.free = nil, nil
 }
 

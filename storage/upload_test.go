@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -170,4 +171,55 @@ func TestUploadFails(t *testing.T) {
 	require.NoError(t, w.Abort())
 	require.Equal(t, 1, s.dropped)
 	require.False(t, s.complete)
+}
+
+// Uploads that succeeded leave their buffers to the next ones, whose bytes are their own; those
+// that failed do not: what they began may be read still.
+func TestUploadBuffers(t *testing.T) {
+	ctx := t.Context()
+	var buffers Buffers
+	o := UploadOptions{PartBytes: partBytes(100_000), Parallel: 2, Buffers: &buffers}
+	upload := func(s *slow, text string) error {
+		u := NewUpload(ctx, "x", s, o)
+		_, err := u.Write([]byte(text))
+		require.NoError(t, err)
+		return u.Close()
+	}
+	require.Error(t, upload(&slow{failEnd: errors.New("refused")}, strings.Repeat("f", 1000)))
+	require.Error(t, upload(&slow{failAt: 1}, strings.Repeat("f", 250_000)))
+	require.Nil(t, buffers.take())
+
+	kept := func(text string) bool { // the pool may lose what it is given: not for ever
+		for range 1000 {
+			require.NoError(t, upload(&slow{failAt: -1}, text))
+			if again := buffers.take(); again != nil {
+				require.Empty(t, again)
+				buffers.give(again)
+				return true
+			}
+		}
+		return false
+	}
+	require.True(t, kept("whole"))
+	require.True(t, kept(strings.Repeat("parts", 50_000)))
+
+	for i := range 20 { // one after the other, and side by side
+		var wg sync.WaitGroup
+		for k := range 4 {
+			wg.Go(func() {
+				text, s := strings.Repeat(fmt.Sprint(i, k), 1+i*k*3000), &slow{failAt: -1}
+				if err := upload(s, text); err != nil {
+					t.Error(err)
+				}
+				got := s.whole
+				for n := range len(s.parts) {
+					got = append(got, s.parts[n]...)
+				}
+				if string(got) != text {
+					t.Errorf("%d bytes became %d, or others", len(text), len(got))
+				}
+			})
+		}
+		wg.Wait()
+	}
 }

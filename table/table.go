@@ -133,6 +133,9 @@ func (t *Table) Name() string { return t.name }
 // Location is the URI of the table's folder.
 func (t *Table) Location() string { return t.now.Load().ice.Location() }
 
+// IsRemote tells that the folder is not on the local filesystem.
+func (t *Table) IsRemote() bool { return storage.IsRemote(t.Location()) }
+
 // Metadata is the URI of the metadata file that the table was read from.
 func (t *Table) Metadata() string { return t.now.Load().ice.MetadataLocation() }
 

@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
+
+	"lake/cmd/lake/startup"
 )
 
 // app is what every command works with.
@@ -138,7 +140,9 @@ func (a *app) prepare(cmd *cobra.Command) error {
 	a.log = slog.New(handler)
 	// What is not Go's heap (DuckDB, mapped code, stacks) gets the rest.
 	debug.SetMemoryLimit(int64(a.flags.memory) / 100 * 65)
-	if _, said := a.env("GOGC"); !said {
+	if _, said := a.env("GOGC"); said {
+		debug.SetGCPercent(startup.Percent())
+	} else {
 		most := 100
 		if a.flags.memory >= roomy {
 			most = 200 // half the collections, 4 % less of the processors for an ingest with rules; the limit stands

@@ -7,12 +7,14 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"lake/cmd/lake/startup"
 	"lake/load/duckdb"
 	"lake/services/servicetest"
 )
@@ -25,6 +27,7 @@ var servers servicetest.Shared
 // each process; there are hundreds here, and none leaves goroutines to be heard of.
 func TestMain(m *testing.M) {
 	os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
+	debug.SetGCPercent(startup.Percent()) // of the tests' own process
 	testscript.Main(servers.Around(m), map[string]func(){
 		"lake": func() {
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

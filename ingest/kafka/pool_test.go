@@ -4,12 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"lake/brokers"
 	"lake/ingest"
 )
 
@@ -121,4 +124,42 @@ func TestPoolShrinks(t *testing.T) {
 	}
 	require.Equal(t, spare{3, 3, 3}, spare{len(p.texts), len(p.records), len(p.lists)})
 	require.Equal(t, int64(64<<20-3*(1000+10*recordBytes+10*listBytes)), p.room)
+}
+
+// TestNoAllocationForARecord: batches of which none is like another in size are made
+// of the lists of those before.
+func TestNoAllocationForARecord(t *testing.T) {
+	s, err := New(Config{Config: brokers.Config{Brokers: []string{"localhost:1"}}, Topics: []string{"Events"}, PartitionedBy: []string{"k"}}, Options{Follow: true, BatchBytes: 1 << 20})
+	require.NoError(t, err)
+	defer s.Close()
+	p := &partition{name: "Events/0", topic: "Events"}
+	const most = 10_000 // records of an answer: four batches
+	var records []*kgo.Record
+	for range most {
+		records = append(records, &kgo.Record{Key: []byte("a key"), Value: make([]byte, 100), Timestamp: time.UnixMilli(1)})
+	}
+	batches, delivered := 0, int64(0)
+	answer := func() {
+		part := records[:most-batches%7]
+		for i, r := range part {
+			r.Offset = p.next + int64(i)
+		}
+		s.add(p, &kgo.FetchPartition{LastStableOffset: 1 << 40, Records: part})
+		for _, b := range s.queue {
+			batches++
+			delivered += int64(len(b.Records))
+			b.Release()
+		}
+		s.queue = s.queue[:0]
+	}
+	answer() // makes the lists
+	began := delivered
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	allocations := testing.AllocsPerRun(20, answer)
+	runtime.ReadMemStats(&after)
+	require.Equal(t, 22*4, batches)
+	require.Equal(t, p.next, delivered)
+	require.Less(t, allocations, 100.0, "of %d records", most)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(delivered-began)*4, "bytes; a list has 64 a record")
 }

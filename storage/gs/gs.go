@@ -70,6 +70,7 @@ type FS struct {
 	payer    string // project; "": the bucket's own
 	patience time.Duration
 	idle     func() // closes idle connections
+	buffers  *storage.Buffers
 }
 
 var _ storage.ObjectStore = (*FS)(nil)
@@ -77,7 +78,7 @@ var _ storage.ObjectStore = (*FS)(nil)
 // Open makes a client; it asks the store nothing. The caller closes it.
 func Open(ctx context.Context, c Config, o Options) (*FS, error) {
 	const unit = 256 << 10
-	f := &FS{opts: o, payer: c.UserProject, patience: cmp.Or(c.Patience, usualPatience)}
+	f := &FS{opts: o, payer: c.UserProject, patience: cmp.Or(c.Patience, usualPatience), buffers: &storage.Buffers{}}
 	f.opts.PartBytes = (cmp.Or(max(o.PartBytes, 0), 4<<20) + unit - 1) / unit * unit
 	var err error
 	if f.client, f.idle, err = newClient(ctx, c); err != nil {

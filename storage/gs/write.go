@@ -30,7 +30,8 @@ func (f *FS) Create(ctx context.Context, uri string) (storage.Writer, error) {
 		return nil, wrap(ctx, "create", uri, ctx.Err())
 	}
 	u := &upload{fs: f, object: object, id: uuid.NewString()}
-	return storage.NewUpload(ctx, uri, u, storage.UploadOptions{PartBytes: func(int) int { return f.opts.PartBytes }, Parallel: 1}), nil
+	return storage.NewUpload(ctx, uri, u, storage.UploadOptions{PartBytes: func(int) int { return f.opts.PartBytes }, Parallel: 1,
+		Buffers: f.buffers}), nil // the client's Write has sent or copied what it returned of
 }
 
 // upload is one object on its way: by one request, or by a resumable upload

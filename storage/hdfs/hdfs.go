@@ -31,6 +31,8 @@ type FS struct {
 	conf   Conf
 	layout layout
 
+	buffers storage.Buffers // of writers
+
 	mu       sync.Mutex
 	clusters map[string]*cluster // by authority
 	closed   bool

@@ -56,7 +56,8 @@ func (f *FS) Create(ctx context.Context, uri string) (storage.Writer, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, wrap("create", uri, err)
 	}
-	return storage.NewUpload(ctx, uri, &writer{fs: f, at: p}, storage.UploadOptions{PartBytes: func(int) int { return partBytes }, Parallel: 1}), nil
+	return storage.NewUpload(ctx, uri, &writer{fs: f, at: p}, storage.UploadOptions{PartBytes: func(int) int { return partBytes }, Parallel: 1,
+		Buffers: &f.buffers}), nil // the library copies what it is given
 }
 
 // begin makes the temporary file, each time of another name: whether a create

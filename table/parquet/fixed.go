@@ -14,26 +14,31 @@ import (
 )
 
 // floats is a leaf of float32 or float64: plain, since they seldom repeat.
-type floats[T float32 | float64] struct{ page []T }
-
-func (v *floats[T]) add(arr arrow.Array, at span) {
-	v.page = appendSpan(v.page, arrow.GetValues[T](arr.Data(), 1), at)
+type floats[T float32 | float64] struct {
+	page    []T
+	earlier pieces[T]
 }
 
-func (v *floats[T]) pageBytes() int { return len(v.page) * int(unsafe.Sizeof(T(0))) }
-func (v *floats[T]) heldBytes() int { return cap(v.page) * int(unsafe.Sizeof(T(0))) }
+func (v *floats[T]) add(arr arrow.Array, at span) {
+	v.page = appendSpan(v.earlier.room(v.page, at.n), arrow.GetValues[T](arr.Data(), 1), at)
+}
 
-func (v *floats[T]) encode(_ *scratch, dst []byte, _ position) ([]byte, format.Encoding, bounds, error) {
+func (v *floats[T]) pageBytes() int { return (v.earlier.n + len(v.page)) * int(unsafe.Sizeof(T(0))) }
+func (v *floats[T]) heldBytes() int { return (v.earlier.held + cap(v.page)) * int(unsafe.Sizeof(T(0))) }
+
+func (v *floats[T]) encode(s *scratch, dst []byte, _ position) ([]byte, format.Encoding, bounds, error) {
+	page := v.earlier.join(v.page, &s.joined)
+	v.page = v.page[:0]
 	var b bounds
 	low, high := T(math.Inf(1)), T(math.Inf(-1))
-	for _, x := range v.page {
+	for _, x := range page {
 		if x != x {
 			b.nans++
 			continue
 		}
 		low, high = min(low, x), max(high, x)
 	}
-	if len(v.page) > b.nans {
+	if len(page) > b.nans {
 		b.set, b.minExact, b.maxExact = true, true, true
 		// The two zeros are equal and differ in their bits: a bound of zero covers both.
 		if low == 0 {
@@ -44,8 +49,7 @@ func (v *floats[T]) encode(_ *scratch, dst []byte, _ position) ([]byte, format.E
 		}
 		b.min, b.max = appendFloat(nil, low), appendFloat(nil, high)
 	}
-	dst = append(dst, asBytes(v.page)...)
-	v.page = v.page[:0]
+	dst = append(dst, asBytes(page)...)
 	return dst, format.Plain, b, nil
 }
 
@@ -57,7 +61,7 @@ func appendFloat[T float32 | float64](dst []byte, x T) []byte {
 }
 
 func (v *floats[T]) dictionary(dst []byte) ([]byte, int) { return dst, 0 }
-func (v *floats[T]) release()                            { v.page = nil }
+func (v *floats[T]) release()                            { v.page, v.earlier = nil, pieces[T]{} }
 func (v *floats[T]) endChunk()                           {}
 
 // bools is a leaf of booleans, a bit each.
@@ -107,12 +111,14 @@ func (v *bools) endChunk()                           {}
 // fixed is a leaf of values of one length: uuids, and decimals beyond 18 digits.
 type fixed struct {
 	page    []byte
+	earlier pieces[byte]
 	width   int
 	decimal bool
 	tooWide error
 }
 
 func (v *fixed) add(arr arrow.Array, at span) {
+	v.page = v.earlier.room(v.page, at.n*v.width)
 	n := len(v.page)
 	v.page = grow(v.page, at.n*v.width)
 	out := v.page[n:]
@@ -152,18 +158,20 @@ func fits(x []byte, cut int) bool {
 	return true
 }
 
-func (v *fixed) pageBytes() int { return len(v.page) }
-func (v *fixed) heldBytes() int { return cap(v.page) }
+func (v *fixed) pageBytes() int { return v.earlier.n + len(v.page) }
+func (v *fixed) heldBytes() int { return v.earlier.held + cap(v.page) }
 
-func (v *fixed) encode(_ *scratch, dst []byte, _ position) ([]byte, format.Encoding, bounds, error) {
+func (v *fixed) encode(s *scratch, dst []byte, _ position) ([]byte, format.Encoding, bounds, error) {
+	page := v.earlier.join(v.page, &s.joined)
+	v.page = v.page[:0]
 	if v.tooWide != nil {
 		return dst, format.Plain, bounds{}, v.tooWide
 	}
 	var b bounds
-	if len(v.page) > 0 {
+	if len(page) > 0 {
 		b = bounds{set: true, minExact: true, maxExact: true}
-		low, high := v.page[:v.width], v.page[:v.width]
-		for rest := v.page; len(rest) > 0; rest = rest[v.width:] {
+		low, high := page[:v.width], page[:v.width]
+		for rest := page; len(rest) > 0; rest = rest[v.width:] {
 			x := rest[:v.width]
 			if v.compare(x, low) < 0 {
 				low = x
@@ -173,9 +181,7 @@ func (v *fixed) encode(_ *scratch, dst []byte, _ position) ([]byte, format.Encod
 		}
 		b.min, b.max = append([]byte{}, low...), append([]byte{}, high...)
 	}
-	dst = append(dst, v.page...)
-	v.page = v.page[:0]
-	return dst, format.Plain, b, nil
+	return append(dst, page...), format.Plain, b, nil
 }
 
 func (v *fixed) compare(a, b []byte) int {
@@ -197,5 +203,5 @@ func compareSigned(a, b []byte) int {
 }
 
 func (v *fixed) dictionary(dst []byte) ([]byte, int) { return dst, 0 }
-func (v *fixed) release()                            { v.page = nil }
+func (v *fixed) release()                            { v.page, v.earlier = nil, pieces[byte]{} }
 func (v *fixed) endChunk()                           {}

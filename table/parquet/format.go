@@ -120,6 +120,8 @@ type scratch struct {
 	raw     []byte   // a page, encoded
 	other   []byte   // its values, encoded
 	packed  []byte   // the page compressed
+	joined  []uint64 // its values, where they lay in pieces
+	ends    []uint64 // the same of the ends of texts
 	zstd    *zstdEncoder
 	numbers numbers
 	pages   Pages        // of a source that is merged
@@ -161,8 +163,8 @@ func (f *Format) idleScratch() *scratch {
 const maxKept = 4 << 20
 
 func (f *Format) giveBack(s *scratch) {
-	if cap(s.raw)+cap(s.other)+cap(s.packed)+cap(s.numbers.frame) > maxKept {
-		s.raw, s.other, s.packed, s.numbers.frame = nil, nil, nil, nil
+	if cap(s.raw)+cap(s.other)+cap(s.packed)+cap(s.numbers.frame)+8*(cap(s.joined)+cap(s.ends)) > maxKept {
+		s.raw, s.other, s.packed, s.numbers.frame, s.joined, s.ends = nil, nil, nil, nil, nil, nil
 	}
 	f.scratch.Put(s)
 	f.busy.Add(-1)

@@ -21,6 +21,7 @@ type integer interface{ int32 | int64 }
 // by step, but Iceberg's vectorized reader in Spark refuses it before Iceberg 1.10.
 type ints[T integer] struct {
 	page    []T
+	earlier pieces[T]
 	decimal bool
 	dict    intDictionary[T]
 	stopped bool // no dictionary for the rest of the chunk
@@ -41,7 +42,7 @@ func (v *ints[T]) add(arr arrow.Array, at span) {
 		}
 		return
 	}
-	v.page = appendSpan(v.page, arrow.GetValues[T](arr.Data(), 1), at)
+	v.page = appendSpan(v.earlier.room(v.page, at.n), arrow.GetValues[T](arr.Data(), 1), at)
 }
 
 // appendSpan appends the elements of src that at chooses.
@@ -68,14 +69,14 @@ func grow[T any](s []T, n int) []T {
 	return s[:len(s)+n]
 }
 
-func (v *ints[T]) pageBytes() int { return len(v.page) * v.width() }
+func (v *ints[T]) pageBytes() int { return (v.earlier.n + len(v.page)) * v.width() }
 
 func (v *ints[T]) heldBytes() int {
-	return cap(v.page)*v.width() + v.dict.heldBytes()
+	return (v.earlier.held+cap(v.page))*v.width() + v.dict.heldBytes()
 }
 
 func (v *ints[T]) encode(s *scratch, dst []byte, at position) ([]byte, format.Encoding, bounds, error) {
-	page := v.page
+	page := v.earlier.join(v.page, &s.joined)
 	v.page = v.page[:0]
 	if v.tooWide != nil {
 		return dst, format.Plain, bounds{}, v.tooWide
@@ -176,7 +177,7 @@ func (v *ints[T]) dictionary(dst []byte) ([]byte, int) {
 	return append(dst, asBytes(v.dict.values)...), len(v.dict.values)
 }
 
-func (v *ints[T]) release() { v.page = nil }
+func (v *ints[T]) release() { v.page, v.earlier = nil, pieces[T]{} }
 
 func (v *ints[T]) endChunk() {
 	v.dict, v.stopped = intDictionary[T]{}, false

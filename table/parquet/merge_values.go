@@ -268,7 +268,7 @@ func (v *mergedTexts) takeCodes(_ *scratch, codes []int32) {
 		}
 		for _, c := range codes {
 			v.data = append(v.data, v.source.Text(int(c))...)
-			v.ends = append(v.ends, uint32(len(v.data)))
+			v.ends = append(v.ends, uint32(v.earlier.n+len(v.data)))
 		}
 		return
 	}
@@ -295,7 +295,7 @@ func (v *mergedTexts) add(arr arrow.Array, at span) {
 
 // fits tells whether size more bytes go into the page; else the page has failed.
 func (v *mergedTexts) fits(size int) bool {
-	if len(v.data)+size > math.MaxInt32/2 {
+	if v.earlier.n+len(v.data)+size > math.MaxInt32/2 {
 		v.tooLong = errEntry
 	}
 	return v.tooLong == nil
@@ -310,7 +310,7 @@ func (v *mergedTexts) takePlain(p *Values) error {
 	if !v.fits(len(data)) {
 		return v.tooLong
 	}
-	n, m := len(v.ends), len(v.data)
+	n, m := len(v.ends), v.earlier.n+len(v.data)
 	v.data = append(v.data, data...)
 	v.ends = grow(v.ends, p.N)
 	for i, end := range p.Offsets[1 : p.N+1] {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"math/bits"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/parquet-go/parquet-go/format"
@@ -14,7 +15,9 @@ import (
 // texts is a leaf of strings or bytes of any length.
 type texts struct {
 	data    []byte
-	ends    []uint32 // where each value of the page ends in data
+	ends    []uint32 // where each value ends among all bytes of the page
+	earlier pieces[byte]
+	endings pieces[uint32]
 	text    bool
 	dict    textDictionary
 	stopped bool
@@ -34,15 +37,17 @@ func (v *texts) add(arr arrow.Array, at span) {
 			size += int(offsets[i+1] - offsets[i])
 		}
 	}
-	if len(v.data)+size > math.MaxInt32/2 {
-		v.tooLong = fmt.Errorf("%d rows with %d bytes are more than a page holds", at.n, len(v.data)+size)
+	if have := v.earlier.n + len(v.data); have+size > math.MaxInt32/2 {
+		v.tooLong = fmt.Errorf("%d rows with %d bytes are more than a page holds", at.n, have+size)
 		return
 	}
-	n, m := len(v.ends), len(v.data)
+	v.ends, v.data = v.endings.room(v.ends, at.n), v.earlier.room(v.data, size)
+	n, start := len(v.ends), len(v.data)
 	v.ends = grow(v.ends, at.n)
 	out := v.ends[n:]
 	v.data = grow(v.data, size)
-	dst := v.data[m:]
+	dst := v.data[start:]
+	m := v.earlier.n + start
 	if at.index == nil {
 		first := offsets[at.start]
 		copy(dst, data[first:offsets[at.start+at.n]])
@@ -79,12 +84,16 @@ func variable(arr arrow.Array) (offsets []int32, data []byte) {
 	return offsets, data
 }
 
-func (v *texts) pageBytes() int { return len(v.data) + 4*len(v.ends) }
+func (v *texts) pageBytes() int {
+	return v.earlier.n + len(v.data) + 4*(v.endings.n+len(v.ends))
+}
 
-func (v *texts) heldBytes() int { return cap(v.data) + 4*cap(v.ends) + v.dict.heldBytes() }
+func (v *texts) heldBytes() int {
+	return v.earlier.held + cap(v.data) + 4*(v.endings.held+cap(v.ends)) + v.dict.heldBytes()
+}
 
 func (v *texts) encode(s *scratch, dst []byte, at position) ([]byte, format.Encoding, bounds, error) {
-	data, ends := v.data, v.ends
+	data, ends := v.earlier.join(v.data, &s.joined), v.endings.join(v.ends, &s.ends)
 	v.data, v.ends = v.data[:0], v.ends[:0]
 	if v.tooLong != nil {
 		return dst, format.Plain, bounds{}, v.tooLong
@@ -154,7 +163,9 @@ func (v *texts) dictionary(dst []byte) ([]byte, int) {
 	return appendPlain(dst, v.dict.data, v.dict.ends), v.dict.len()
 }
 
-func (v *texts) release() { v.data, v.ends = nil, nil }
+func (v *texts) release() {
+	v.data, v.ends, v.earlier, v.endings = nil, nil, pieces[byte]{}, pieces[uint32]{}
+}
 
 func (v *texts) endChunk() {
 	v.dict, v.stopped = textDictionary{}, false
@@ -191,9 +202,20 @@ func (d *textDictionary) look(s *scratch, data []byte, ends []uint32) (indices [
 	out := grow(s.indices[:0], len(ends))
 	clear(s.seen)
 	number, last := int32(-1), []byte(nil)
+	var lately [lateTexts]shortText
 	start := uint32(0)
 	for i, end := range ends {
 		x := data[start:end]
+		var late *shortText
+		if len(x) <= shortBytes && int(start)+8 <= len(data) {
+			word := newShortText(data, start, end)
+			late = &lately[word.slot()]
+			if word.number = late.number; word == *late && word.number > 0 {
+				out[i], start = int32(word.number-1), end
+				continue
+			}
+			*late = word
+		}
 		start = end
 		if number < 0 || !bytes.Equal(x, last) {
 			number, last = d.number(x), x
@@ -212,8 +234,40 @@ func (d *textDictionary) look(s *scratch, data []byte, ends []uint32) (indices [
 			}
 		}
 		out[i] = number
+		if late != nil {
+			late.number = uint32(number) + 1
+		}
 	}
 	return out, low, high
+}
+
+const (
+	shortBytes = 16
+	lateTexts  = 64
+)
+
+// shortText is a text of at most shortBytes as words, and its number. Texts that come again
+// and again, as names of events do, are found by it without a hash of their bytes.
+type shortText struct {
+	first, last uint64 // its first eight bytes, zeros behind fewer; its last eight where there are more
+	size        uint32
+	number      uint32 // + 1; 0 where free
+}
+
+// newShortText is the text from start to end of data, which goes on for eight bytes behind
+// start, without its number.
+func newShortText(data []byte, start, end uint32) shortText {
+	t := shortText{first: binary.LittleEndian.Uint64(data[start:]), size: end - start}
+	if t.size > 8 {
+		t.last = binary.LittleEndian.Uint64(data[end-8:])
+	} else {
+		t.first &= 1<<(8*t.size) - 1
+	}
+	return t
+}
+
+func (t *shortText) slot() uint64 {
+	return (t.first ^ bits.RotateLeft64(t.last, 17) ^ uint64(t.size)) * 0x9e3779b97f4a7c15 >> (64 - 6)
 }
 
 func (d *textDictionary) number(x []byte) int32 {
