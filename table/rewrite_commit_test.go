@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"testing"
 
@@ -12,6 +13,8 @@ import (
 	icebergio "github.com/apache/iceberg-go/io"
 	icebergtable "github.com/apache/iceberg-go/table"
 	"github.com/stretchr/testify/require"
+
+	"lake/storage"
 )
 
 // entryLine is what a manifest says of a file, but for what is another at each commit.
@@ -209,4 +212,37 @@ func TestDeletedEntriesStayDeleted(t *testing.T) {
 	require.Equal(t, lives.FilePath(), out[0].File.FilePath())
 	require.Empty(t, stays)
 	require.Empty(t, n.manifest)
+}
+
+// What the plan has read of a manifest is not read again: neither of one whose files are
+// all replaced, nor, where all are found so, of one that has none of them.
+func TestRewriteReadsWhatThePlanDidNot(t *testing.T) {
+	c, tbl := newEvents(t)
+	o := takeOver(t, c, "shop.events")
+	for day := range int32(3) {
+		o.mustCommit(writeEvents(t, tbl, day, int64(2*day)), writeEvents(t, tbl, day, int64(2*day+1)))
+	}
+	require.NoError(t, tbl.Refresh(t.Context()))
+	plan, _ := tbl.Current()
+	all := filesOf(t, tbl, FileFilter{})
+	require.Len(t, all, 6)
+	replace := func(old ...File) error {
+		_, ok, err := tbl.stageReplace(t.Context(), tbl.now.Load(), Rewrite{Snapshot: plan.ID, Old: old}, plan.Sequence, nil)
+		require.True(t, ok || err != nil)
+		return err
+	}
+	away := func(f File) (back func()) {
+		path, err := storage.Path(tbl.catalog.fs, f.manifest)
+		require.NoError(t, err)
+		require.NoError(t, os.Rename(path, path+".away"))
+		return func() { require.NoError(t, os.Rename(path+".away", path)) }
+	}
+	for _, f := range []File{all[0], all[2], all[4]} { // a day's two files have one manifest
+		defer away(f)()
+	}
+	require.NoError(t, replace(all[0], all[1], all[4], all[5]))
+	require.Error(t, replace(all[0]), "what stays has to be read")
+	stranger := all[2]
+	stranger.entry = nil // as iceberg-go plans it
+	require.Error(t, replace(all[0], all[1], stranger))
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -141,7 +142,11 @@ func TestMergeIsConcatenation(t *testing.T) {
 					batches = append(batches, batch)
 				}
 				data := g.sourceFile(t, from, batches, codec)
-				file, err := Open(bytes.NewReader(data), int64(len(data)), nil)
+				var in io.ReaderAt = bytes.NewReader(data)
+				if seed%2 == 0 {
+					in = Memory(data)
+				}
+				file, err := Open(in, int64(len(data)), nil)
 				require.NoError(t, err)
 				source, err := format.NewSource(file)
 				asArrow := err != nil || g.IntN(8) == 0
@@ -168,6 +173,9 @@ func TestMergeIsConcatenation(t *testing.T) {
 					for k := range source.Groups() {
 						require.NoError(t, w.AppendGroup(source, k))
 					}
+				}
+				for i := range data { // the buffer is another file's now
+					data[i] = 0xff
 				}
 				if g.IntN(6) == 0 {
 					require.NoError(t, w.EndPages())

@@ -18,7 +18,11 @@ import (
 // readAny reads a file that may be anything: all of its leaves, and as rows
 // those columns that can be.
 func readAny(data []byte, g *rand.Rand, s schemas.Schema) error {
-	f, err := Open(bytes.NewReader(data), int64(len(data)), nil)
+	var in io.ReaderAt = bytes.NewReader(data)
+	if g.IntN(2) == 0 {
+		in = Memory(data)
+	}
+	f, err := Open(in, int64(len(data)), nil)
 	if err != nil {
 		return err
 	}
