@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"strconv"
@@ -41,17 +42,7 @@ func (p *pipeline) open(ctx context.Context) error {
 func (p *pipeline) takeOver(ctx context.Context, names []string) error {
 	taking, cancel := context.WithTimeout(ctx, commitTime)
 	defer cancel()
-	if err := p.Table.Refresh(taking); err != nil {
-		return fmt.Errorf("take over pipeline %s: %w", p.Pipeline, err)
-	}
-	records, err := p.Table.Records()
-	if err != nil {
-		return err
-	}
-	if err := p.sameShards(records); err != nil {
-		return err
-	}
-	partitions, err := p.countPartitions(taking, records)
+	records, partitions, shards, err := p.find(taking, names)
 	if err != nil {
 		return err
 	}
@@ -59,21 +50,16 @@ func (p *pipeline) takeOver(ctx context.Context, names []string) error {
 	id := uuid.NewString()
 	var c table.Commit
 	var taken []*shard
-	for _, name := range names {
-		s := p.newShard(name)
-		base, err := s.find(taking)
-		if err != nil {
-			return err
-		}
+	for _, s := range shards {
 		next := s.record
-		next.Version, next.Pipeline, next.Shard = table.RecordVersion, p.Pipeline, name
+		next.Version, next.Pipeline, next.Shard = table.RecordVersion, p.Pipeline, s.name
 		next.Epoch, next.CommitID, next.SourceID, next.Partitions = s.record.Epoch+1, id, p.Job.Source, max(partitions, s.record.Partitions)
 		next.Placed = s.placed(partitions)
 		if s.anew { // whoever comes before the reset is done must not go on from the old state
 			next.Blob, next.Section, next.SHA256 = "", "", ""
 		}
-		c.Steps = append(c.Steps, table.Step{Record: next, Base: base})
-		taken = append(taken, s)
+		c.Steps = append(c.Steps, table.Step{Record: next, Base: s.base})
+		taken = append(taken, s.shard)
 	}
 	moves, err := p.resolveReset(taking, taken)
 	if err != nil {
@@ -124,6 +110,47 @@ func (p *pipeline) takeOver(ctx context.Context, names []string) error {
 		return p.commit(ctx) // the new offsets stay, whatever becomes of this run
 	}
 	return nil
+}
+
+// found is a shard as the table has it, with the record that a takeover builds on.
+type found struct {
+	*shard
+	base table.Record
+}
+
+// find reads what the table, as it is now, and its checkpoints say of shards. Whoever had
+// one may commit meanwhile, and remove the checkpoint that was just named: then the table
+// is read again.
+func (p *pipeline) find(ctx context.Context, names []string) (records []table.Record, partitions int, out []found, err error) {
+	for try := 1; ; try++ {
+		if records, partitions, out, err = p.findOnce(ctx, names); try == stateTries || !errors.Is(err, fs.ErrNotExist) {
+			return records, partitions, out, err
+		}
+	}
+}
+
+func (p *pipeline) findOnce(ctx context.Context, names []string) (records []table.Record, partitions int, out []found, err error) {
+	if err := p.Table.Refresh(ctx); err != nil {
+		return nil, 0, nil, fmt.Errorf("take over pipeline %s: %w", p.Pipeline, err)
+	}
+	if records, err = p.Table.Records(); err != nil {
+		return nil, 0, nil, err
+	}
+	if err := p.sameShards(records); err != nil {
+		return nil, 0, nil, err
+	}
+	if partitions, err = p.countPartitions(ctx, records); err != nil {
+		return nil, 0, nil, err
+	}
+	for _, name := range names {
+		s := p.newShard(name)
+		base, err := s.find(ctx)
+		if err != nil {
+			return nil, 0, nil, err
+		}
+		out = append(out, found{s, base})
+	}
+	return records, partitions, out, nil
 }
 
 // giveUp commits what was read and lets other processes have partitions.

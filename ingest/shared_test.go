@@ -159,6 +159,45 @@ func TestLostPartitionsAreReadAgain(t *testing.T) {
 	require.Equal(t, []string{`2 counted {"user":1,"n":2}`}, slices.Compact(sink.got), "this sink cannot tell what it has")
 }
 
+// meddled is a source whose number of partitions is asked for while another process commits.
+type meddled struct {
+	*played
+	meanwhile []func()
+}
+
+func (m *meddled) Partitions(ctx context.Context) (int, error) {
+	if len(m.meanwhile) > 0 {
+		next := m.meanwhile[0]
+		m.meanwhile = m.meanwhile[1:]
+		next()
+	}
+	return m.played.Partitions(ctx)
+}
+
+// TestTakenBesideAnOwner: the owner of before commits, and sweeps the checkpoint that the
+// table named when its partition's next owner read it. That one reads the table again.
+func TestTakenBesideAnOwner(t *testing.T) {
+	r := newRig(t)
+	sink := &recorder{}
+	play := func(steps ...any) func() {
+		return func() {
+			_, err := ingest.Run(t.Context(), r.sharing(sink, &played{t: t, count: 1, steps: append([]any{assign("e/0")}, steps...)}), nil)
+			require.NoError(t, err)
+		}
+	}
+	play(some("e/0", 0, 1))()
+	next := &played{t: t, count: 1, steps: []any{assign("e/0"), some("e/0", 3, 1)}}
+	cfg := r.sharing(sink)
+	cfg.NewSource = func() (ingest.Source, error) {
+		return &meddled{next, []func(){play(some("e/0", 1, 2)), play(some("e/0", 2, 2))}}, nil
+	}
+	result, err := ingest.Run(t.Context(), cfg, nil)
+	require.NoError(t, err)
+	require.Zero(t, result.Sessions)
+	require.Equal(t, map[string]int64{"e/0": 3}, next.begun)
+	require.Equal(t, map[int64]int{1: 2, 2: 2}, r.users())
+}
+
 // TestKeysAreChecked: a record whose key is not what partitioned_by says is a
 // dead letter, or its group would be in two partitions.
 func TestKeysAreChecked(t *testing.T) {

@@ -50,7 +50,7 @@ func ReadState(ctx context.Context, t *table.Table, blobs Blobs, pipeline string
 	}
 }
 
-// stateTries bounds how often ReadState runs after an owner that commits.
+// stateTries bounds how often a reader runs after an owner that commits.
 const stateTries = 20
 
 // ReadWatermark is the least of the watermarks of a pipeline's shards, in µs, as
