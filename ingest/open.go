@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"slices"
 	"strconv"
@@ -119,20 +118,19 @@ type found struct {
 }
 
 // find reads what the table, as it is now, and its checkpoints say of shards. Whoever had
-// one may commit meanwhile, and remove the checkpoint that was just named: then the table
-// is read again.
+// one may commit meanwhile.
 func (p *pipeline) find(ctx context.Context, names []string) (records []table.Record, partitions int, out []found, err error) {
-	for try := 1; ; try++ {
-		if records, partitions, out, err = p.findOnce(ctx, names); try == stateTries || !errors.Is(err, fs.ErrNotExist) {
-			return records, partitions, out, err
-		}
-	}
-}
-
-func (p *pipeline) findOnce(ctx context.Context, names []string) (records []table.Record, partitions int, out []found, err error) {
 	if err := p.Table.Refresh(ctx); err != nil {
 		return nil, 0, nil, fmt.Errorf("take over pipeline %s: %w", p.Pipeline, err)
 	}
+	err = beside(ctx, p.Table, func() (err error) {
+		records, partitions, out, err = p.findOnce(ctx, names)
+		return err
+	})
+	return records, partitions, out, err
+}
+
+func (p *pipeline) findOnce(ctx context.Context, names []string) (records []table.Record, partitions int, out []found, err error) {
 	if records, err = p.Table.Records(); err != nil {
 		return nil, 0, nil, err
 	}

@@ -39,13 +39,25 @@ type RuleState struct {
 // table is then refreshed, and its newest state read. What t has afterwards is
 // the table as that state has it.
 func ReadState(ctx context.Context, t *table.Table, blobs Blobs, pipeline string, rules []tally.Rule) (State, bool, error) {
+	var s State
+	var found bool
+	err := beside(ctx, t, func() (err error) {
+		s, found, err = readState(ctx, t, blobs, pipeline, rules)
+		return err
+	})
+	return s, found, err
+}
+
+// beside reads what a table names beside owners that commit, and remove what it named
+// before: where a file is gone, the table and then the file are read again.
+func beside(ctx context.Context, t *table.Table, read func() error) error {
 	for try := 1; ; try++ {
-		s, found, err := readState(ctx, t, blobs, pipeline, rules)
+		err := read()
 		if try == stateTries || !errors.Is(err, fs.ErrNotExist) {
-			return s, found, err
+			return err
 		}
 		if err := t.Refresh(ctx); err != nil {
-			return s, false, err
+			return err
 		}
 	}
 }

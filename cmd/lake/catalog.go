@@ -53,19 +53,32 @@ func (r *resolved) catalogConfig() (table.CatalogConfig, error) {
 		if err := r.Catalog.Decode(&options); err != nil {
 			return c, err
 		}
-		c.Hive = options.URI.Value
-		if options.TLS != nil {
-			var err error
-			if c.HiveTLS, err = r.within(options.TLS).Config(); err != nil {
-				return c, withCode(exitConfig, fmt.Errorf("catalog.hive.%w", err))
-			}
-		}
+		principal := ""
 		if options.Auth.Value == "kerberos" {
-			c.HiveKerberos = &table.HiveKerberos{Principal: options.Principal.Value,
-				Login: func() (*client.Client, error) { return kerberos.Login(r.stores.hdfs.Config, os.Getenv) }}
+			principal = options.Principal.Value
+		}
+		if err := r.reachHive(&c, options.URI.Value, principal, options.TLS, "catalog.hive."); err != nil {
+			return c, err
 		}
 	}
 	return c, nil
+}
+
+// reachHive says how a Hive Metastore is reached: its principal where it asks for Kerberos, how
+// its certificate is checked where it speaks TLS. key is where the job file has tls.
+func (r *resolved) reachHive(c *table.CatalogConfig, uri, principal string, t *hive.TLS, key string) error {
+	c.Hive = uri
+	if t != nil {
+		var err error
+		if c.HiveTLS, err = r.within(t).Config(); err != nil {
+			return withCode(exitConfig, fmt.Errorf("%s%w", key, err))
+		}
+	}
+	if principal != "" {
+		c.HiveKerberos = &table.HiveKerberos{Principal: principal,
+			Login: func() (*client.Client, error) { return kerberos.Login(r.stores.hdfs.Config, os.Getenv) }}
+	}
+	return nil
 }
 
 // within is how a server's certificate is checked, with the path as the job file means it.

@@ -2,9 +2,6 @@ package main
 
 import (
 	"bytes"
-	"maps"
-	"os"
-	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
@@ -35,14 +32,7 @@ func TestJobFile(t *testing.T) {
 	}
 	var page bytes.Buffer
 	require.Zero(t, run(t.Context(), []string{"help", "job-file"}, nil, &page, &page))
-	lint := func(data []byte) {
-		t.Helper()
-		file := filepath.Join(t.TempDir(), "job.yaml")
-		require.NoError(t, os.WriteFile(file, data, 0o644))
-		var out bytes.Buffer
-		require.Zero(t, run(t.Context(), []string{"lint", file}, nil, &out, &out), "%s\n%s", out.String(), data)
-	}
-	lint(page.Bytes())
+	requireLints(t, "the page", page.Bytes())
 
 	var job map[string]yaml.Node
 	require.NoError(t, yaml.Unmarshal(page.Bytes(), &job))
@@ -51,11 +41,7 @@ func TestJobFile(t *testing.T) {
 	for _, other := range others {
 		var part map[string]yaml.Node
 		require.NoError(t, yaml.Unmarshal([]byte(regexp.MustCompile(`(?m)^# `).ReplaceAllString(other, "")), &part), other)
-		whole := maps.Clone(job)
-		maps.Copy(whole, part)
-		data, err := yaml.Marshal(whole)
-		require.NoError(t, err)
-		lint(data)
+		requireLints(t, other, overlaid(t, job, part))
 	}
 
 	keys := map[string]bool{}

@@ -4,12 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-
-	"github.com/jcmturner/gokrb5/v8/client"
 
 	"lake/jobs"
-	"lake/kerberos"
 	"lake/load"
 	"lake/load/hive"
 	"lake/schemas"
@@ -23,7 +19,7 @@ func hivePlan(options jobs.Adapter) (loadPlan, error) {
 	err := errors.Join(options.Decode(&cfg), cfg.Check())
 	at := func(r *resolved) hive.Config {
 		out := cfg
-		out.Kerberos, out.TLS, out.MetastoreTLS = r.stores.hdfs.Config, r.within(cfg.TLS), r.within(cfg.MetastoreTLS)
+		out.Kerberos, out.TLS = r.stores.hdfs.Config, r.within(cfg.TLS)
 		return out
 	}
 	// Not by the server's name: another one may lead to the same table.
@@ -64,16 +60,9 @@ func openRegistered(ctx context.Context, r *resolved, cfg hive.Config, o hive.Op
 }
 
 func openRegistry(r *resolved, cfg hive.Config) (registry, error) {
-	c := table.CatalogConfig{Hive: cfg.Metastore}
-	if cfg.MetastoreTLS != nil {
-		var err error
-		if c.HiveTLS, err = cfg.MetastoreTLS.Config(); err != nil {
-			return registry{}, withCode(exitConfig, fmt.Errorf("load.hive.metastore_%w", err))
-		}
-	}
-	if cfg.MetastorePrincipal != "" {
-		c.HiveKerberos = &table.HiveKerberos{Principal: cfg.MetastorePrincipal,
-			Login: func() (*client.Client, error) { return kerberos.Login(r.stores.hdfs.Config, os.Getenv) }}
+	var c table.CatalogConfig
+	if err := r.reachHive(&c, cfg.Metastore, cfg.MetastorePrincipal, cfg.MetastoreTLS, "load.hive.metastore_"); err != nil {
+		return registry{}, err
 	}
 	tables, err := table.OpenRegistry(c)
 	return registry{tables}, err

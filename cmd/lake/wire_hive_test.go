@@ -27,25 +27,25 @@ func TestRegistryTLS(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), pem, 0o644))
 	}
 	// The path is the job file's.
+	r := &resolved{Job: &jobs.Job{Path: filepath.Join(dir, "job.yaml")}}
 	at := func(ca string) hive.Config {
-		r := &resolved{Job: &jobs.Job{Path: filepath.Join(dir, "job.yaml")}}
-		return hive.Config{Metastore: m.URI(), MetastoreTLS: r.within(&hive.TLS{CA: ca})}
+		return hive.Config{Metastore: m.URI(), MetastoreTLS: &hive.TLS{CA: ca}}
 	}
-	tables, err := openRegistry(&resolved{}, at("ca.pem"))
+	tables, err := openRegistry(r, at("ca.pem"))
 	require.NoError(t, err)
 	_, found, err := tables.Get(t.Context(), "default.nothing")
 	require.NoError(t, err)
 	require.False(t, found)
 	require.NoError(t, tables.Close())
 
-	tables, err = openRegistry(&resolved{}, at("other.pem"))
+	tables, err = openRegistry(r, at("other.pem"))
 	require.NoError(t, err)
 	_, _, err = tables.Get(t.Context(), "default.nothing")
 	require.ErrorIs(t, err, table.ErrHiveRefused)
 	require.ErrorContains(t, err, "metastore_tls:")
 	require.NoError(t, tables.Close())
 
-	_, err = openRegistry(&resolved{}, at("nothing.pem"))
+	_, err = openRegistry(r, at("nothing.pem"))
 	require.ErrorContains(t, err, "load.hive.metastore_tls: ca:")
 	require.Equal(t, exitConfig, exitCode(err))
 }
