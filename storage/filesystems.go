@@ -32,6 +32,7 @@ var _ interface {
 	Pather
 	Sweeper
 	Expecter
+	WholeReader
 	io.Closer
 } = (*Filesystems)(nil)
 
@@ -113,6 +114,15 @@ func (f *Filesystems) Open(ctx context.Context, uri string) (File, error) {
 		return nil, err
 	}
 	return files.Open(ctx, uri)
+}
+
+// ReadWhole implements WholeReader.
+func (f *Filesystems) ReadWhole(ctx context.Context, uri string, p []byte) error {
+	files, err := f.Of(ctx, uri)
+	if err != nil {
+		return err
+	}
+	return ReadWhole(ctx, files, uri, p)
 }
 
 // Stat implements FS.

@@ -126,6 +126,40 @@ func Expect(ctx context.Context, files FS, uris []string) {
 	}
 }
 
+// ErrSize says that a file does not have the size that its reader was told.
+var ErrSize = errors.New("the file has another size")
+
+// WholeReader is an FS that reads a file of a size that is known by one request.
+type WholeReader interface {
+	// ReadWhole fills p with a file's bytes: all of them. ErrSize where they are not
+	// len(p), which is not 0; fs.ErrNotExist where there is no file.
+	ReadWhole(ctx context.Context, uri string, p []byte) error
+}
+
+// ReadWhole does so, with the FS's own way where it is a WholeReader.
+func ReadWhole(ctx context.Context, files FS, uri string, p []byte) error {
+	if w, ok := files.(WholeReader); ok && len(p) > 0 {
+		return w.ReadWhole(ctx, uri, p)
+	}
+	f, err := files.Open(ctx, uri)
+	if err != nil {
+		return err
+	}
+	if f.Size() != int64(len(p)) {
+		return errors.Join(SizeError(uri, f.Size(), len(p)), f.Close())
+	}
+	n, err := f.ReadAt(p, 0)
+	if n == len(p) {
+		err = nil // or io.EOF
+	}
+	return errors.Join(err, f.Close())
+}
+
+// SizeError is an ErrSize of a file that has so many bytes, and is not what was said.
+func SizeError(uri string, has int64, said int) error {
+	return fmt.Errorf("read %s: %w: %d bytes, not %d", uri, ErrSize, has, said)
+}
+
 // Classed is an FS of a store that has storage classes.
 type Classed interface {
 	// WithClass is the same filesystem, whose new files have a storage class. Close

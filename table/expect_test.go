@@ -104,3 +104,25 @@ func TestExpect(t *testing.T) {
 	require.Empty(t, untold)
 	require.Equal(t, []int{expectedFiles, 3}, told)
 }
+
+// A merge reads files whose manifest says a wrong size all the same.
+func TestMergeWrongSize(t *testing.T) {
+	c, _ := warehouse{config: CatalogConfig{Warehouse: t.TempDir()}}.events(t)
+	o := takeOver(t, c, "shop.events")
+	o.mustCommit(writeEvents(t, o.table, 1, 0), writeEvents(t, o.table, 1, 1, 2), writeEvents(t, o.table, 1, 3, 4, 5), writeEvents(t, o.table, 1, 6, 7, 8, 9))
+	tbl := load(t, c, "shop.events")
+	all, err := tbl.Files(t.Context(), FileFilter{})
+	require.NoError(t, err)
+	require.Len(t, all, 4)
+	all[0].Bytes++
+	all[1].Bytes--
+	all[2].Bytes = 0
+	all[3].Bytes += 10 << 20
+	merger, ok, err := tbl.NewMerging(tbl.now.Load().ice.CurrentSnapshot().SnapshotID, WriterOptions{}).Open(all, "merged", math.MaxInt32)
+	require.NoError(t, err)
+	require.True(t, ok)
+	rows, err := merger.Copy(t.Context(), all, 1<<20)
+	require.NoError(t, err)
+	require.EqualValues(t, 10, rows)
+	require.NoError(t, merger.Abort(t.Context()))
+}

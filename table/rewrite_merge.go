@@ -153,21 +153,22 @@ func (g *Merger) open(ctx context.Context, f File) opened {
 	if f.Deletes > 0 || f.task.File.FileFormat() != iceberg.ParquetFile {
 		return opened{}
 	}
-	in, err := g.writer.fs.Open(ctx, f.task.File.FilePath())
-	if err != nil {
-		return opened{err: err}
-	}
-	o := opened{file: in}
-	from, size := io.ReaderAt(in), in.Size()
-	if size <= wholeFile {
+	var o opened
+	var from io.ReaderAt
+	size := f.Bytes
+	if size > 0 && size <= wholeFile {
 		o.data = g.merging.buffer(int(size))
-		n, err := in.ReadAt(*o.data, 0)
-		o.file, o.err = nil, in.Close()
-		if n < len(*o.data) {
-			o.err = errors.Join(err, o.err)
+		o.err = storage.ReadWhole(ctx, g.writer.fs, f.task.File.FilePath(), *o.data)
+		if o.err != nil && !errors.Is(o.err, storage.ErrSize) {
 			return o
 		}
 		from = parquet.Memory(*o.data)
+	}
+	if from == nil || o.err != nil { // it is large, or the manifest has a wrong size
+		if o.file, o.err = g.writer.fs.Open(ctx, f.task.File.FilePath()); o.err != nil {
+			return o
+		}
+		from, size = o.file, o.file.Size()
 	}
 	file, err := parquet.Open(from, size, g.merging.unpack)
 	if err == nil {

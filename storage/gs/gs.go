@@ -73,7 +73,10 @@ type FS struct {
 	buffers  *storage.Buffers
 }
 
-var _ storage.ObjectStore = (*FS)(nil)
+var (
+	_ storage.ObjectStore = (*FS)(nil)
+	_ storage.WholeReader = (*FS)(nil)
+)
 
 // Open makes a client; it asks the store nothing. The caller closes it.
 func Open(ctx context.Context, c Config, o Options) (*FS, error) {
@@ -335,25 +338,48 @@ func (f *FS) Open(ctx context.Context, uri string) (storage.File, error) {
 	}
 	same := object.Generation(r.Attrs.Generation) // what is read is one object, whatever happens to the name
 	return storage.NewRanged(ctx, uri, r.Attrs.Size, head, func(ctx context.Context, p []byte, off int64) error {
-		for try := 1; ; try++ {
-			// The client repeats what is cut; this is for what comes too slowly.
-			err := read(ctx, same, p, off, min(readTime, f.patience))
-			if err == nil || ctx.Err() != nil || try == reads || !errors.Is(err, context.DeadlineExceeded) {
-				return wrap(ctx, "read", uri, err)
-			}
-		}
+		_, err := f.read(ctx, same, p, off)
+		return wrap(ctx, "read", uri, err)
 	}), nil
 }
 
-func read(ctx context.Context, object *gcs.ObjectHandle, p []byte, off int64, limit time.Duration) error {
+// ReadWhole implements storage.WholeReader.
+func (f *FS) ReadWhole(ctx context.Context, uri string, p []byte) error {
+	object, err := f.object(uri)
+	if err != nil {
+		return err
+	}
+	size, err := f.read(ctx, object, p, 0)
+	var api *googleapi.Error
+	switch {
+	case errors.As(err, &api) && api.Code == http.StatusRequestedRangeNotSatisfiable: // it is empty
+		return storage.SizeError(uri, 0, len(p))
+	case size >= 0 && size != int64(len(p)):
+		return storage.SizeError(uri, size, len(p))
+	}
+	return wrap(ctx, "read", uri, err)
+}
+
+// read fills p, and tells the size of the whole object; -1 where that did not answer.
+func (f *FS) read(ctx context.Context, object *gcs.ObjectHandle, p []byte, off int64) (size int64, err error) {
+	for try := 1; ; try++ {
+		// The client repeats what is cut; this is for what comes too slowly.
+		size, err = readOnce(ctx, object, p, off, min(readTime, f.patience))
+		if err == nil || ctx.Err() != nil || try == reads || !errors.Is(err, context.DeadlineExceeded) {
+			return size, err
+		}
+	}
+}
+
+func readOnce(ctx context.Context, object *gcs.ObjectHandle, p []byte, off int64, limit time.Duration) (size int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	r, err := object.NewRangeReader(ctx, off, int64(len(p)))
 	if err != nil {
-		return err
+		return -1, err
 	}
 	_, err = io.ReadFull(r, p)
-	return errors.Join(err, r.Close())
+	return r.Attrs.Size, errors.Join(err, r.Close())
 }
 
 // castagnoli is the polynomial of the store's checksums.

@@ -75,16 +75,18 @@ type FS struct {
 	opts     Options
 	patience time.Duration
 	idle     func() // closes idle connections
+	buffers  *storage.Buffers
 }
 
 var (
 	_ storage.ObjectStore = (*FS)(nil)
+	_ storage.WholeReader = (*FS)(nil)
 	_ storage.Sweeper     = (*FS)(nil)
 )
 
 // Open makes a client; it asks the store nothing. The caller closes it.
 func Open(ctx context.Context, c Config, o Options) (*FS, error) {
-	f := &FS{opts: o, patience: cmp.Or(c.Patience, usualPatience)}
+	f := &FS{opts: o, patience: cmp.Or(c.Patience, usualPatience), buffers: &storage.Buffers{}}
 	f.opts.PartBytes = max(o.PartBytes, minPart)
 	f.opts.Parallel = cmp.Or(max(o.Parallel, 0), 2)
 	var err error
@@ -324,19 +326,13 @@ func (f *FS) Open(ctx context.Context, uri string) (storage.File, error) {
 	var size int64
 	var tag *string
 	err = f.tries(ctx, func(ctx context.Context) error {
-		out, err := f.client.GetObject(ctx, &s3.GetObjectInput{Bucket: bucket, Key: key, Range: aws.String(fmt.Sprintf("bytes=0-%d", headBytes-1))})
+		out, total, err := f.get(ctx, &s3.GetObjectInput{Bucket: bucket, Key: key}, 0, headBytes)
 		if err != nil {
 			return err
 		}
-		size, tag = aws.ToInt64(out.ContentLength), out.ETag // of all, where the server does not know ranges
-		if _, total, ok := strings.Cut(aws.ToString(out.ContentRange), "/"); ok {
-			if size, err = strconv.ParseInt(total, 10, 64); err != nil {
-				return errors.Join(fmt.Errorf("Content-Range %q: %w", aws.ToString(out.ContentRange), err), out.Body.Close())
-			}
-		}
+		size, tag = total, out.ETag
 		head = make([]byte, min(headBytes, size))
-		_, err = io.ReadFull(out.Body, head)
-		return errors.Join(err, out.Body.Close())
+		return readBody(out, head)
 	})
 	if status(err) == http.StatusRequestedRangeNotSatisfiable {
 		if _, err := f.Stat(ctx, uri); err != nil {
@@ -350,16 +346,59 @@ func (f *FS) Open(ctx context.Context, uri string) (storage.File, error) {
 	return storage.NewRanged(ctx, uri, size, head, func(ctx context.Context, p []byte, off int64) error {
 		err := f.tries(ctx, func(ctx context.Context) error {
 			// If-Match: what is read is one object, whatever happens to the name.
-			out, err := f.client.GetObject(ctx, &s3.GetObjectInput{Bucket: bucket, Key: key, IfMatch: tag,
-				Range: aws.String(fmt.Sprintf("bytes=%d-%d", off, off+int64(len(p))-1))})
+			out, _, err := f.get(ctx, &s3.GetObjectInput{Bucket: bucket, Key: key, IfMatch: tag}, off, len(p))
 			if err != nil {
 				return err
 			}
-			_, err = io.ReadFull(out.Body, p)
-			return errors.Join(err, out.Body.Close())
+			return readBody(out, p)
 		})
 		return wrap(ctx, "read", uri, err)
 	}), nil
+}
+
+// ReadWhole implements storage.WholeReader.
+func (f *FS) ReadWhole(ctx context.Context, uri string, p []byte) error {
+	bucket, key, err := object(uri)
+	if err != nil {
+		return err
+	}
+	err = f.tries(ctx, func(ctx context.Context) error {
+		out, size, err := f.get(ctx, &s3.GetObjectInput{Bucket: bucket, Key: key}, 0, len(p))
+		switch {
+		case status(err) == http.StatusRequestedRangeNotSatisfiable: // it is empty
+			return storage.SizeError(uri, 0, len(p))
+		case err != nil:
+			return err
+		case size != int64(len(p)):
+			return errors.Join(storage.SizeError(uri, size, len(p)), out.Body.Close())
+		}
+		return readBody(out, p)
+	})
+	if errors.Is(err, storage.ErrSize) {
+		return err
+	}
+	return wrap(ctx, "read", uri, err)
+}
+
+// get asks for n bytes at off, and tells the size of the whole object.
+func (f *FS) get(ctx context.Context, in *s3.GetObjectInput, off int64, n int) (out *s3.GetObjectOutput, size int64, err error) {
+	in.Range = aws.String(fmt.Sprintf("bytes=%d-%d", off, off+int64(n)-1))
+	if out, err = f.client.GetObject(ctx, in); err != nil {
+		return nil, 0, err
+	}
+	size = aws.ToInt64(out.ContentLength) // of all, where the server does not know ranges
+	if _, total, ok := strings.Cut(aws.ToString(out.ContentRange), "/"); ok {
+		if size, err = strconv.ParseInt(total, 10, 64); err != nil {
+			return nil, 0, errors.Join(fmt.Errorf("Content-Range %q: %w", aws.ToString(out.ContentRange), err), out.Body.Close())
+		}
+	}
+	return out, size, nil
+}
+
+// readBody fills p from a reply, and ends that.
+func readBody(out *s3.GetObjectOutput, p []byte) error {
+	_, err := io.ReadFull(out.Body, p)
+	return errors.Join(err, out.Body.Close())
 }
 
 // tries repeats a read whose body was cut or is too slow: the client repeats

@@ -40,11 +40,47 @@ func (f *FS) Create(ctx context.Context, uri string) (storage.Writer, error) {
 		return nil, wrap(ctx, "create", uri, ctx.Err())
 	}
 	u := &upload{fs: f, bucket: bucket, key: key, id: uuid.NewString()}
-	return storage.NewUpload(ctx, uri, u, storage.UploadOptions{PartBytes: f.partBytes, Parallel: f.opts.Parallel}), nil
+	return storage.NewUpload(ctx, uri, u, storage.UploadOptions{PartBytes: f.partBytes, Parallel: f.opts.Parallel, Buffers: f.buffers}), nil
 }
 
 // partBytes grows with the number: an object has 10,000 parts at most.
 func (f *FS) partBytes(number int) int { return f.opts.PartBytes * (1 + number/1000) }
+
+// body is what a request sends of a buffer that is another's afterwards: the client
+// may have begun to send it for a try that it gave up.
+type body struct {
+	mu   sync.Mutex
+	data *bytes.Reader // nil: the request is over
+}
+
+func newBody(data []byte) *body { return &body{data: bytes.NewReader(data)} }
+
+// Read implements io.Reader.
+func (b *body) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.data == nil {
+		return 0, fs.ErrClosed
+	}
+	return b.data.Read(p)
+}
+
+// Seek implements io.Seeker.
+func (b *body) Seek(offset int64, whence int) (int64, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.data == nil {
+		return 0, fs.ErrClosed
+	}
+	return b.data.Seek(offset, whence)
+}
+
+// end lets go of the buffer.
+func (b *body) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.data = nil
+}
 
 // upload is one object on its way: by one request, or in parts.
 type upload struct {
@@ -64,7 +100,9 @@ func (u *upload) metadata() map[string]string { return map[string]string{idKey: 
 func (u *upload) Whole(ctx context.Context, data []byte) error {
 	u.bytes = int64(len(data))
 	return u.settled(ctx, func(ctx context.Context) error {
-		_, err := u.fs.client.PutObject(ctx, &s3.PutObjectInput{Bucket: u.bucket, Key: u.key, Body: bytes.NewReader(data), ContentLength: aws.Int64(u.bytes),
+		sent := newBody(data)
+		defer sent.end()
+		_, err := u.fs.client.PutObject(ctx, &s3.PutObjectInput{Bucket: u.bucket, Key: u.key, Body: sent, ContentLength: aws.Int64(u.bytes),
 			IfNoneMatch: aws.String("*"), Metadata: u.metadata(), ContentType: aws.String("application/octet-stream"),
 			StorageClass: types.StorageClass(u.fs.opts.Class), ChecksumAlgorithm: types.ChecksumAlgorithmCrc32c})
 		return err
@@ -96,8 +134,10 @@ func (u *upload) Part(ctx context.Context, number int, data []byte) error {
 		return meaning(ctx, err)
 	}
 	n := aws.Int32(int32(number + 1))
+	sent := newBody(data)
+	defer sent.end()
 	out, err := u.fs.client.UploadPart(limited, &s3.UploadPartInput{Bucket: u.bucket, Key: u.key, UploadId: id, PartNumber: n,
-		Body: bytes.NewReader(data), ContentLength: aws.Int64(int64(len(data))), ChecksumAlgorithm: types.ChecksumAlgorithmCrc32c})
+		Body: sent, ContentLength: aws.Int64(int64(len(data))), ChecksumAlgorithm: types.ChecksumAlgorithmCrc32c})
 	if err != nil {
 		return meaning(ctx, err)
 	}

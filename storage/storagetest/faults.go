@@ -59,6 +59,16 @@ func RunFaults(t *testing.T, begin func(t *testing.T) (files storage.FS, root st
 		})
 		work(t, files, root)
 	})
+	t.Run("requests", func(t *testing.T) {
+		files, root, p := begin(t)
+		data := noise(3, 3<<20)
+		require.NoError(t, storage.WriteFile(t.Context(), files, root+"/x", data))
+		require.Equal(t, map[string]int{"write": 1}, p.Requests())
+		back := make([]byte, len(data))
+		require.NoError(t, storage.ReadWhole(t.Context(), files, root+"/x", back))
+		require.True(t, bytes.Equal(data, back))
+		require.Equal(t, map[string]int{"read": 1}, p.Requests())
+	})
 	t.Run("taken by another", func(t *testing.T) {
 		files, root, p := begin(t)
 		require.NoError(t, storage.WriteFile(t.Context(), files, root+"/x", []byte("first")))
@@ -97,7 +107,11 @@ func work(t *testing.T, files storage.FS, root string) {
 			if err != nil {
 				return err
 			}
-			if !bytes.Equal(data, back) {
+			known := make([]byte, size)
+			if err := storage.ReadWhole(t.Context(), files, uri, known); err != nil {
+				return err
+			}
+			if !bytes.Equal(data, back) || !bytes.Equal(data, known) {
 				return fmt.Errorf("%s: other bytes came back", uri)
 			}
 			info, err := files.Stat(t.Context(), uri)

@@ -2,6 +2,7 @@ package storagetest
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -105,6 +106,28 @@ func (w *world) readSeek() {
 	require.NoError(w, err)
 	_, err = f.Read(part)
 	require.Equal(w, io.EOF, err)
+}
+
+// A file of a size that is known comes whole, or not at all where it has another.
+func (w *world) knownSize() {
+	for _, n := range []int{0, 1, 300_000, 5 << 20} {
+		data, name := noise(7, n), fmt.Sprint(n)
+		w.write(name, data)
+		part := make([]byte, n)
+		require.NoError(w, storage.ReadWhole(w.Context(), w.fs, w.uri(name), part))
+		require.True(w, bytes.Equal(data, part), n)
+		for _, other := range []int{n - 1, n + 1, 2*n + 10} {
+			if other >= 0 {
+				err := storage.ReadWhole(w.Context(), w.fs, w.uri(name), make([]byte, other))
+				require.ErrorIs(w, err, storage.ErrSize, "%d of %d", other, n)
+				require.ErrorContains(w, err, w.uri(name))
+			}
+		}
+	}
+	require.ErrorIs(w, storage.ReadWhole(w.Context(), w.fs, w.uri("none"), make([]byte, 10)), fs.ErrNotExist)
+	ctx, cancel := context.WithCancel(w.Context())
+	cancel()
+	require.ErrorIs(w, storage.ReadWhole(ctx, w.fs, w.uri("1"), make([]byte, 1)), context.Canceled)
 }
 
 func (w *world) empty() {
