@@ -35,7 +35,11 @@ func StartS3(ctx context.Context, o Options) (*S3, error) {
 			for key, value := range o.Settings {
 				args = append(args, "--"+key, value)
 			}
-			return command{args: append(args, "posix", s.Data()), env: []string{"ROOT_ACCESS_KEY=" + s3Key, "ROOT_SECRET_KEY=" + s3Secret}}
+			env := []string{"ROOT_ACCESS_KEY=" + s3Key, "ROOT_SECRET_KEY=" + s3Secret}
+			if o.Long { // by itself it ends a connection after each request, which S3 does not
+				env = append(env, "VGW_KEEP_ALIVE=true", "VGW_QUIET=true")
+			}
+			return command{args: append(args, "posix", s.Data()), env: env}
 		}})
 	})
 	if err != nil {

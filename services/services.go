@@ -30,8 +30,9 @@ type Options struct {
 	// Settings are added to the server's own (server.properties, postgresql.conf, flags) and win.
 	Settings map[string]string
 	// Long is for an HDFS, or a store of objects, that is worked hard: the one compiles
-	// all that it can, and starts later, the other takes more memory before it collects.
-	// By default they are made for tests.
+	// all that it can, and starts later, the other takes more memory before it collects, and
+	// the S3 server keeps connections and says nothing of requests. By default they are
+	// made for tests.
 	Long bool
 	// Classpath is more for Flink's, as java takes it: "folder/*". A connector's jars.
 	Classpath string

@@ -4,7 +4,9 @@
 //	go run ./bench/storage -lake bin/lake -python .venv/bin/python
 //
 // Whole processes are timed in pairs, one on the local disk and one on the store.
-// The servers run on the same machine and take their part of it.
+// The servers run on the same machine and take their part of it: of the processors, and of
+// the disk with -servers disk. By default their files are in memory, since a store's disks
+// are not those of its clients.
 package main
 
 import (
@@ -30,6 +32,7 @@ type bench struct {
 	lake, python string
 	events       string // JSON lines
 	work         string // a temporary folder
+	served       string // another, of the servers' files
 	rows         int64
 	pairs        int
 	commits      int64 // of the ingest that leaves small files
@@ -48,16 +51,17 @@ func main() {
 	flag.IntVar(&b.pairs, "pairs", 5, "so many pairs")
 	flag.Int64Var(&b.commits, "commits", 300, "of the ingest whose small files are compacted")
 	stores := flag.String("stores", "gs,s3,hdfs", "the stores, with commas between them")
+	servers := flag.String("servers", "memory", "where the servers have their files: memory (/dev/shm) or disk")
 	flag.StringVar(&b.only, "only", "", "only the work whose name holds this")
 	flag.Parse()
 	b.stores = strings.Split(*stores, ",")
-	if err := b.run(ctx, *data); err != nil {
+	if err := b.run(ctx, *data, *servers); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func (b *bench) run(ctx context.Context, data string) (err error) {
+func (b *bench) run(ctx context.Context, data, servers string) (err error) {
 	for _, p := range []*string{&b.lake, &b.python, &data} {
 		if *p, err = filepath.Abs(*p); err != nil {
 			return err
@@ -67,6 +71,20 @@ func (b *bench) run(ctx context.Context, data string) (err error) {
 		return err
 	}
 	defer os.RemoveAll(b.work)
+	folder := ""
+	switch servers {
+	case "memory":
+		if folder = inMemory(); folder == "" {
+			servers = "disk, since /dev/shm has less than 4 GiB"
+		}
+	case "disk":
+	default:
+		return fmt.Errorf("-servers %s: memory or disk expected", servers)
+	}
+	if b.served, err = os.MkdirTemp(folder, "lake-bench-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.served)
 	if err := b.generate(ctx, data); err != nil {
 		return fmt.Errorf("make the events: %w", err)
 	}
@@ -74,7 +92,7 @@ func (b *bench) run(ctx context.Context, data string) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s; %d cores; %d events; %d pairs; %s\n\n", strings.TrimSpace(string(version)), runtime.NumCPU(), b.rows, b.pairs, time.Now().UTC().Format(time.DateOnly))
+	fmt.Printf("%s; %d cores; %d events; %d pairs; the servers' files: %s; %s\n\n", strings.TrimSpace(string(version)), runtime.NumCPU(), b.rows, b.pairs, servers, time.Now().UTC().Format(time.DateOnly))
 	fmt.Printf("| work | on | local s | there s | share of the local rate (min–max) | CPU s: local | there | its server | target |\n|---|---|--:|--:|--:|--:|--:|--:|---|\n")
 	for _, name := range b.stores {
 		if err := b.measure(ctx, name); err != nil {
@@ -111,7 +129,7 @@ func (b *bench) measure(ctx context.Context, name string) (err error) {
 	if !ok {
 		return errors.New("there is no such store: gs, s3, hdfs")
 	}
-	there, err := make(ctx, filepath.Join(b.work, "copies"))
+	there, err := make(ctx, filepath.Join(b.served, name), filepath.Join(b.work, "copies"))
 	if err != nil {
 		return err
 	}

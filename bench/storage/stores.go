@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/colinmarc/hdfs/v2"
 
@@ -26,18 +27,18 @@ type place struct {
 // bucket of the measurement.
 const bucket = "bench"
 
-// starters start a store and let this process's children find it. Copies of its
-// files, where it does not keep them as files, go to a folder.
-var starters = map[string]func(ctx context.Context, copies string) (*place, error){
-	"gs": func(ctx context.Context, _ string) (*place, error) {
-		s, err := services.StartGCS(ctx, services.Options{Long: true})
+// starters start a store, whose files lie in a folder, and let this process's children
+// find it. Copies of its files, where it does not keep them as files, go to another.
+var starters = map[string]func(ctx context.Context, data, copies string) (*place, error){
+	"gs": func(ctx context.Context, data, _ string) (*place, error) {
+		s, err := services.StartGCS(ctx, services.Options{Long: true, Dir: data})
 		if err != nil {
 			return nil, err
 		}
 		return objects("gs", s.Env(), s.Data(), s.MakeBucket(ctx, bucket), s.Close)
 	},
-	"s3": func(ctx context.Context, _ string) (*place, error) {
-		s, err := services.StartS3(ctx, services.Options{Long: true})
+	"s3": func(ctx context.Context, data, _ string) (*place, error) {
+		s, err := services.StartS3(ctx, services.Options{Long: true, Dir: data})
 		if err != nil {
 			return nil, err
 		}
@@ -63,8 +64,8 @@ func objects(scheme string, env map[string]string, data string, err error, stop 
 	}, nil
 }
 
-func onHDFS(ctx context.Context, copies string) (*place, error) {
-	s, err := services.StartHDFS(ctx, services.Options{Long: true})
+func onHDFS(ctx context.Context, data, copies string) (*place, error) {
+	s, err := services.StartHDFS(ctx, services.Options{Long: true, Dir: data})
 	if err != nil {
 		return nil, err
 	}
@@ -91,4 +92,18 @@ func onHDFS(ctx context.Context, copies string) (*place, error) {
 			return path, client.CopyToLocal(name, path)
 		},
 	}, nil
+}
+
+// memoryRoom is what the servers' files take, and more.
+const memoryRoom = 4 << 30
+
+// inMemory is the folder of a filesystem in memory that has the room for the servers'
+// files; "" where there is none.
+func inMemory() string {
+	const folder = "/dev/shm"
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(folder, &s); err != nil || int64(s.Bavail)*int64(s.Bsize) < memoryRoom {
+		return ""
+	}
+	return folder
 }
