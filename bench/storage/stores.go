@@ -102,7 +102,7 @@ const memoryRoom = 4 << 30
 func inMemory() string {
 	const folder = "/dev/shm"
 	var s syscall.Statfs_t
-	if err := syscall.Statfs(folder, &s); err != nil || int64(s.Bavail)*int64(s.Bsize) < memoryRoom {
+	if err := syscall.Statfs(folder, &s); err != nil || s.Bavail*uint64(s.Bsize) < memoryRoom {
 		return ""
 	}
 	return folder
