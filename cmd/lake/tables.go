@@ -359,6 +359,9 @@ func (a *app) runScan(ctx context.Context, arg string, o scanOptions) (err error
 // plan says what a scan reads, which of its rows are kept (nil: all), and which
 // columns are printed.
 func (o scanOptions) plan(schema schemas.Schema, zone *time.Location) (scan table.ScanOptions, filter rules.Expr, shown []string, err error) {
+	if o.limit < 0 {
+		return scan, nil, nil, usageError("--limit %d: it is a number of rows; hint: leave it out for all", o.limit)
+	}
 	scan = table.ScanOptions{Snapshot: o.snapshot}
 	if scan.From, scan.To, err = o.dates.parse(zone); err != nil {
 		return scan, nil, nil, err
