@@ -195,6 +195,22 @@ func scanCondition(g *rand.Rand, depth int) string {
 	return c.name + " " + []string{"=", "<>", "<", "<=", ">", ">="}[g.IntN(6)] + " " + c.value()
 }
 
+// idsOf are the ids that a query of DuckDB's gives, sorted.
+func idsOf(t *testing.T, db *sql.DB, query string) (ids []int64) {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), query)
+	require.NoError(t, err, query)
+	defer rows.Close()
+	for rows.Next() {
+		var id int64
+		require.NoError(t, rows.Scan(&id))
+		ids = append(ids, id)
+	}
+	require.NoError(t, rows.Err())
+	slices.Sort(ids)
+	return ids
+}
+
 // TestScansAgree: the rows of random conditions are those of a scan that passes over
 // nothing, and those that DuckDB finds in the snapshot's files.
 func TestScansAgree(t *testing.T) {
@@ -248,17 +264,7 @@ func TestScansAgree(t *testing.T) {
 		require.Empty(t, errs, where)
 		query, err := plan.Print(schemas.DuckDB, "events")
 		require.NoError(t, err, where)
-		var got []int64
-		rows, err := db.QueryContext(t.Context(), query)
-		require.NoError(t, err, "%s: %s", where, query)
-		for rows.Next() {
-			var id int64
-			require.NoError(t, rows.Scan(&id))
-			got = append(got, id)
-		}
-		require.NoError(t, rows.Err())
-		require.NoError(t, rows.Close())
-		slices.Sort(got)
+		got := idsOf(t, db, query)
 		require.Equal(t, got, want, "%s: %s", where, query)
 		if conditions[i], counts[i] = where, len(want); len(want) > 0 {
 			some++
