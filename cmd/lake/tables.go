@@ -359,7 +359,10 @@ func (a *app) runScan(ctx context.Context, arg string, o scanOptions) (err error
 // plan says what a scan reads, which of its rows are kept (nil: all), and which
 // columns are printed.
 func (o scanOptions) plan(schema schemas.Schema, zone *time.Location) (scan table.ScanOptions, filter rules.Expr, shown []string, err error) {
-	scan = table.ScanOptions{Snapshot: o.snapshot, Columns: o.columns}
+	if o.limit < 0 {
+		return scan, nil, nil, usageError("--limit %d: it is a number of rows; hint: leave it out for all", o.limit)
+	}
+	scan = table.ScanOptions{Snapshot: o.snapshot}
 	if scan.From, scan.To, err = o.dates.parse(zone); err != nil {
 		return scan, nil, nil, err
 	}
@@ -372,16 +375,18 @@ func (o scanOptions) plan(schema schemas.Schema, zone *time.Location) (scan tabl
 	if len(shown) == 0 {
 		shown = schema.Names()
 	}
-	if o.where == "" {
-		return scan, nil, shown, nil
+	if o.where != "" {
+		var errs rules.Errors
+		if filter, errs = rules.CompileFilter(o.where, rules.Source{Schema: schema, Zone: zone}); len(errs) > 0 {
+			return scan, nil, nil, usageError("--where: %w", errs)
+		}
+		scan.Where = rangesOf(filter)
 	}
-	filter, errs := rules.CompileFilter(o.where, rules.Source{Schema: schema, Zone: zone})
-	if len(errs) > 0 {
-		return scan, nil, nil, usageError("--where: %w", errs)
-	}
-	scan.Where = rangesOf(filter)
-	if len(o.columns) > 0 {
-		read := append(slices.Clone(o.columns), rules.ColumnsOf(schema, filter)...)
+	if len(o.columns) > 0 { // each once, though it is printed twice
+		read := slices.Clone(o.columns)
+		if filter != nil {
+			read = append(read, rules.ColumnsOf(schema, filter)...)
+		}
 		scan.Columns = slices.DeleteFunc(schema.Names(), func(name string) bool {
 			return !slices.ContainsFunc(read, func(other string) bool { return strings.EqualFold(name, other) })
 		})

@@ -32,7 +32,8 @@ func TestScanReadsWhatItNeeds(t *testing.T) {
 		ranges         [][]table.Range
 	}{
 		{"", "", nil, schema.Names(), nil},
-		{"price,id", "", []string{"price", "id"}, []string{"price", "id"}, nil},
+		{"price,id", "", []string{"id", "price"}, []string{"price", "id"}, nil},
+		{"id,ID,id", "", []string{"id"}, []string{"id", "ID", "id"}, nil},
 		{"", "id > 5", nil, schema.Names(), [][]table.Range{{{Path: []string{"id"}, Low: table.Limit{Set: true, Int: 5, Text: []byte{}}, High: table.Limit{Text: []byte{}}}}}},
 		{"PRICE", "LOWER(event) = 'x' OR id IS NULL", []string{"id", "price", "event"}, []string{"PRICE"}, nil},
 		{"event", "event = 'x'", []string{"event"}, []string{"event"},
