@@ -92,7 +92,7 @@ func newWorld(t testing.TB, on broker, binary string, seed uint64, parts int) *w
 			n.kill()
 		}
 		if t.Failed() {
-			for _, n := range w.nodes[max(0, len(w.nodes)-4):] {
+			for _, n := range w.nodes[max(0, len(w.nodes)-3):] {
 				t.Logf("%s said:\n%s", n.name, n.said)
 			}
 		}
