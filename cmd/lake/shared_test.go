@@ -261,7 +261,7 @@ func testTopicMadeAnew(t *testing.T, brokers []string) {
 		_, err := kadm.NewClient(client).CreateTopic(t.Context(), 4, 1, nil, "anew")
 		return err == nil
 	}, 30*time.Second, 50*time.Millisecond)
-	again, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.DefaultProduceTopic("anew"))
+	again, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.DefaultProduceTopic("anew"), kgo.UnknownTopicRetries(-1))
 	require.NoError(t, err)
 	defer again.Close()
 	r.producer = again
