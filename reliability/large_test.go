@@ -26,7 +26,7 @@ func TestHugeRecord(t *testing.T) {
 	w := newWorld(t, kafka, lake(t), seed(t), partitions)
 	w.client.Close()
 	var err error
-	w.client, err = kgo.NewClient(kgo.SeedBrokers(w.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DisableClientMetrics(),
+	w.client, err = kgo.NewClient(kgo.SeedBrokers(w.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.UnknownTopicRetries(-1), kgo.DisableClientMetrics(),
 		kgo.ProducerBatchMaxBytes(115_000_000), kgo.BrokerMaxWriteBytes(118_000_000), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.MaxBufferedBytes(300_000_000))
 	require.NoError(t, err)
 	w.admin = kadm.NewClient(w.client)

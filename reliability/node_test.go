@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"lake/services/servicetest"
 )
 
 // node is a lake that runs as a process of its own, as on a machine of its own.
@@ -153,10 +155,19 @@ func (b *safeBuffer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (b *safeBuffer) String() string {
+// String is the end of it, for a message.
+func (b *safeBuffer) String() string { return servicetest.Tail(b.all()) }
+
+func (b *safeBuffer) all() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return strings.TrimSpace(string(b.text))
+}
+
+// mentions wants words in what the process said.
+func (n *node) mentions(t testing.TB, words string) {
+	t.Helper()
+	require.True(t, strings.Contains(n.said.all(), words), "%s does not say %q; it said %s", n.name, words, n.said)
 }
 
 // peak is the most memory that the process had at once, in bytes.

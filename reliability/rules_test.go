@@ -112,5 +112,5 @@ func TestRuleAddedAndRowsAstray(t *testing.T) {
 	w.both(ctx, false)
 	w.finish(ctx)
 	w.clean(ctx)
-	require.False(t, strings.Contains(w.nodes[len(w.nodes)-1].said.String(), "rebuilding"))
+	require.False(t, strings.Contains(w.nodes[len(w.nodes)-1].said.all(), "rebuilding"))
 }

@@ -81,7 +81,7 @@ func newWorld(t testing.TB, on broker, binary string, seed uint64, parts int) *w
 	w.name = strings.ToLower(fmt.Sprintf("w%x", time.Now().UnixNano()))
 	var err error
 	w.client, err = kgo.NewClient(kgo.SeedBrokers(w.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchMaxBytes(8<<10), kgo.DisableClientMetrics()) // about a hundred records: commits fall anywhere
+		kgo.UnknownTopicRetries(-1), kgo.ProducerBatchMaxBytes(8<<10), kgo.DisableClientMetrics()) // about a hundred records: commits fall anywhere
 	require.NoError(t, err)
 	w.admin = kadm.NewClient(w.client)
 	_, err = w.admin.CreateTopic(t.Context(), int32(parts), 1, nil, w.topic("events"))
@@ -92,7 +92,7 @@ func newWorld(t testing.TB, on broker, binary string, seed uint64, parts int) *w
 			n.kill()
 		}
 		if t.Failed() {
-			for _, n := range w.nodes[max(0, len(w.nodes)-4):] {
+			for _, n := range w.nodes[max(0, len(w.nodes)-3):] {
 				t.Logf("%s said:\n%s", n.name, n.said)
 			}
 		}
@@ -289,7 +289,7 @@ func (w *world) largeBatches() {
 	w.t.Helper()
 	w.client.Close()
 	var err error
-	w.client, err = kgo.NewClient(kgo.SeedBrokers(w.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DisableClientMetrics())
+	w.client, err = kgo.NewClient(kgo.SeedBrokers(w.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.UnknownTopicRetries(-1), kgo.DisableClientMetrics())
 	require.NoError(w.t, err)
 	w.admin = kadm.NewClient(w.client)
 }

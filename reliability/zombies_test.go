@@ -212,7 +212,7 @@ func TestRebalanceInMidCommit(t *testing.T) {
 		w.feed(ctx, 500)
 		w.untilRows(ctx, int64(w.good()))
 		require.True(t, first.running() && second.running(), "both go on: %s %s", first.said, second.said)
-		require.Contains(t, first.said.String(), "beginning anew", "the first found out that it was late")
+		first.mentions(t, "beginning anew") // it found out that it was late
 		first.signal(syscall.SIGTERM)
 		second.signal(syscall.SIGTERM)
 		w.ends(ctx, first, exit0)
@@ -248,7 +248,7 @@ func TestLostRaceOfATakeover(t *testing.T) {
 			if !standby {
 				w.ends(ctx, loser, held)
 			} else {
-				for !strings.Contains(loser.said.String(), "another run took the job over; standing by") {
+				for !strings.Contains(loser.said.all(), "another run took the job over; standing by") {
 					require.NoError(t, pause(ctx, 10*time.Millisecond), loser.said)
 				}
 			}

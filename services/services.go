@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -51,7 +52,7 @@ func (o Options) logf(format string, args ...any) {
 }
 
 // startLimit bounds a start, installation apart.
-const startLimit = 90 * time.Second
+const startLimit = 3 * time.Minute
 
 // home is a server's folder.
 type home struct {
@@ -91,17 +92,25 @@ func (h home) remove() error {
 
 func (h home) log() string { return filepath.Join(h.dir, "server.log") }
 
+// Ports of servers lie below those that a system gives to connections and to listeners
+// that name none (on Linux from 32768 on): such a one could have a server's while that is
+// down to be restarted.
+const firstPort, portCount = 20_000, 12_000
+
 // freePorts are n ports that nobody listens at. Another process may take one
 // before the server does: a start that fails is tried again with others.
-func freePorts(n int) ([]int, error) {
-	var ports []int
-	for range n {
-		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp4", "127.0.0.1:0")
+func freePorts(n int) (ports []int, err error) {
+	for tries := 0; len(ports) < n; tries++ {
+		port := firstPort + rand.IntN(portCount)
+		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp4", fmt.Sprint("127.0.0.1:", port))
 		if err != nil {
+			if tries < portCount {
+				continue
+			}
 			return nil, err
 		}
 		defer l.Close() // all are held until all are known
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+		ports = append(ports, port)
 	}
 	return ports, nil
 }

@@ -62,7 +62,7 @@ func canStart(t *testing.T, err error) {
 
 func produce(ctx context.Context, t *testing.T, k *Kafka, value string) error {
 	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(k.Brokers()...), kgo.AllowAutoTopicCreation(), kgo.DisableClientMetrics(), kgo.DialTimeout(time.Second))
+	client, err := kgo.NewClient(kgo.SeedBrokers(k.Brokers()...), kgo.AllowAutoTopicCreation(), kgo.UnknownTopicRetries(-1), kgo.DisableClientMetrics(), kgo.DialTimeout(time.Second))
 	require.NoError(t, err)
 	defer client.Close()
 	return client.ProduceSync(ctx, &kgo.Record{Topic: "t", Key: []byte("k"), Value: []byte(value)}).FirstErr()

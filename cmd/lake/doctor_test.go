@@ -88,22 +88,13 @@ func TestDoctorOnKafka(t *testing.T) {
 	})
 }
 
-// closed is an address at which nobody listens.
-func closed(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, l.Close())
-	return l.Addr().String()
-}
-
 // Servers that are away, or silent, or refuse: 5 or 78, and no secret is printed.
 func TestDoctorServersAway(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and says nothing
 	require.NoError(t, err)
 	defer silent.Close()
 	dir := t.TempDir()
-	away := closed(t)
+	const away = "127.0.0.1:1" // nobody listens there
 	job := fmt.Sprintf(doctorJob, away, "a", "b")
 	job = strings.Replace(job, "topics: [a]}", "topics: [a], sasl: {mechanism: plain, user: u, password: hunter2}}", 1)
 	code, checks, said := doctor(t, dir, job+"catalog: {postgres: \"postgres://lake:hunter2@"+silent.Addr().String()+"/lake\"}\n")

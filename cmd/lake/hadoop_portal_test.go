@@ -186,19 +186,7 @@ func (p portal) away(t *testing.T, dir, text string) {
 	job := strings.Replace(killJob, "table: {", "table: {location: \""+p.root+"/k/events\", ", 1) + p.keys("etl")
 	job = strings.Replace(job, "commit: {max_records: 700}", "commit: {max_records: 700, interval: 200ms}", 1)
 	require.NoError(t, os.WriteFile(filepath.Join(follow, "job.yaml"), []byte(job), 0o644))
-	cmd := lakeCommand(follow, "ingest", "--follow", "job.yaml")
-	log, err := os.Create(filepath.Join(follow, "log"))
-	require.NoError(t, err)
-	defer log.Close()
-	cmd.Stderr = log
-	said := func() string {
-		text, err := os.ReadFile(log.Name())
-		require.NoError(t, err)
-		return string(text)
-	}
-	require.NoError(t, cmd.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	f := begin(t, follow, "ingest", "--follow", "job.yaml")
 	answers := func() int { return len(answersBySeq(t, follow, "changed")) }
 	require.Eventually(t, func() bool { return answers() > 3 }, time.Minute, 20*time.Millisecond, "it does not commit")
 	require.NoError(t, p.h.KillNamenode())
@@ -219,18 +207,17 @@ func (p portal) away(t *testing.T, dir, text string) {
 	require.Contains(t, told, p.h.Address()+": connect: connection refused", "the cause")
 	require.Less(t, time.Since(began), time.Minute, "the usual patience of 90 s is not this one's")
 
-	require.Eventually(t, func() bool { return strings.Contains(said(), "beginning anew from the table") }, time.Minute, 20*time.Millisecond, "%s", said())
+	require.Eventually(t, func() bool { return strings.Contains(f.said(), "beginning anew from the table") }, time.Minute, 20*time.Millisecond)
 	require.NoError(t, p.h.RestartNamenode(t.Context()))
 	landed := func() bool {
 		code, out := exitOf(t, follow, "tables", "scan", "job.yaml", "--columns", "n", "--format", "jsonl")
 		return code == exitDone && bytes.Count([]byte(out), []byte("\n")) >= len(good)
 	}
-	require.Eventually(t, landed, 2*time.Minute, 500*time.Millisecond, "%s", said())
-	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
-	require.NoError(t, <-ended, said())
+	require.Eventually(t, landed, 2*time.Minute, 500*time.Millisecond)
+	f.end(t, syscall.SIGTERM)
 	got := sortedLines(lakeOutput(t, follow, "tables", "scan", "job.yaml", "--columns", "n", "--format", "jsonl"))
-	require.Len(t, got, len(good))
-	require.Len(t, slices.Compact(got), len(good), "none is there twice")
+	require.Equal(t, len(good), len(got))
+	require.Equal(t, len(good), len(slices.Compact(got)), "none is there twice")
 	require.Equal(t, exitDone, first(exitOf(t, dir, "ingest", "job.yaml")))
 }
 

@@ -100,11 +100,11 @@ func onHDFS(t *testing.T, h *services.HDFS) {
 func requireUndisturbed(t *testing.T, dir string) {
 	t.Helper()
 	good, want := undisturbed(t)
-	require.Equal(t, want.rows, sortedLines(lakeOutput(t, dir, "tables", "scan", "job.yaml", "--format", "jsonl")))
+	requireSame(t, want.rows, sortedLines(lakeOutput(t, dir, "tables", "scan", "job.yaml", "--format", "jsonl")), "rows of the table")
 	for _, rule := range []string{"crossed", "closed"} {
-		require.Equal(t, want.answers[rule], sortedLines(answersBySeq(t, dir, rule)...), rule)
+		requireSame(t, want.answers[rule], sortedLines(answersBySeq(t, dir, rule)...), "answers of "+rule)
 	}
-	require.Equal(t, modelChanged(good, commitRows(t, dir)), answersBySeq(t, dir, "changed"), "answers of on_change")
+	requireSame(t, modelChanged(good, commitRows(t, dir)), answersBySeq(t, dir, "changed"), "answers of changed")
 }
 
 // A whole job on HDFS with the Hive Metastore as catalog: ingested, killed at
@@ -154,11 +154,11 @@ func TestHadoop(t *testing.T) {
 		return sortedLines(lakeOutput(t, dir, "tables", "scan", "job.yaml", "--format", "jsonl"))
 	}
 	before := rows()
-	require.Len(t, before, len(good)+10+500)
+	require.Equal(t, len(good)+10+500, len(before))
 	lakeOutput(t, dir, "compact", "job.yaml")
-	require.Equal(t, before, rows())
+	requireSame(t, before, rows(), "rows of the table")
 	lakeOutput(t, dir, "compact", "job.yaml", "--expire", "--grace", "0s")
-	require.Equal(t, before, rows())
+	requireSame(t, before, rows(), "rows of the table")
 	require.Equal(t, count(len(good)+10+500, sum-55), spark(ask)[0])
 }
 
@@ -184,12 +184,7 @@ func TestHadoopRestarts(t *testing.T) {
 		for _, name := range inputs[disturbed*third : (disturbed+1)*third] {
 			require.NoError(t, os.Rename(filepath.Join(dir, filepath.Base(name)), name))
 		}
-		cmd := lakeCommand(dir, "ingest", "job.yaml")
-		var said bytes.Buffer
-		cmd.Stderr = &said
-		require.NoError(t, cmd.Start())
-		ended := make(chan error, 1)
-		go func() { ended <- cmd.Wait() }()
+		f := begin(t, dir, "ingest", "job.yaml")
 		// Answers are delivered after commits: it is between two of them, and in no
 		// certain place of what it does there.
 		answers := func() int {
@@ -198,13 +193,13 @@ func TestHadoopRestarts(t *testing.T) {
 			return len(files)
 		}
 		before := answers()
-		require.Eventually(t, func() bool { return answers() > before+3 }, time.Minute, 5*time.Millisecond, "%s", &said)
+		require.Eventually(t, func() bool { return answers() > before+3 }, time.Minute, 5*time.Millisecond)
 		require.NoError(t, hurt())
 		disturbed++
 		require.NoError(t, mend())
-		if err := <-ended; err != nil {
-			require.Equal(t, exitRetry, cmd.ProcessState.ExitCode(), said.String())
-			t.Logf("it ended: %s", said.String())
+		if err := f.cmd.Wait(); err != nil {
+			require.Equal(t, exitRetry, f.cmd.ProcessState.ExitCode(), "%s", f)
+			t.Logf("it ended: %s", f)
 		} else {
 			t.Log("it went on to its end")
 		}

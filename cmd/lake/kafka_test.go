@@ -13,6 +13,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"lake/services/servicetest"
 )
 
 // onKafka runs a test on a fake cluster and on a real broker, which other tests use, too.
@@ -34,6 +36,9 @@ func createTopics(t *testing.T, brokers []string, partitions int32, names ...str
 	created, err := kadm.NewClient(client).CreateTopics(t.Context(), partitions, 1, nil, names...)
 	require.NoError(t, err)
 	require.NoError(t, created.Error())
+	for _, name := range names {
+		servicetest.AwaitPartitions(t, brokers, name, partitions)
+	}
 }
 
 // TestPortalOverKafka runs the shipped Kafka job on the sample, one commit a

@@ -72,7 +72,7 @@ func TestRemoteFaults(t *testing.T) {
 				require.NotZero(t, done[f], "%s never came", f)
 			}
 			p.Decide(nil)
-			require.Equal(t, want, readOutcome(t, dir))
+			requireOutcome(t, want, readOutcome(t, dir))
 			require.ElementsMatch(t, referenced(t, s, dir), objectsOf(t, s.path(t, s.uri("x/events/data"))), "no file is doubled, none left")
 		})
 	}

@@ -82,11 +82,11 @@ func TestRemoteTable(t *testing.T) {
 			kill(t, dir, 8, 4*time.Second)
 			lakeOutput(t, dir, "ingest", "job.yaml")
 			got := readOutcome(t, dir)
-			require.Equal(t, want, got)
-			require.Equal(t, modelChanged(good, commitRows(t, dir)), answersBySeq(t, dir, "changed"), "answers of on_change")
+			requireOutcome(t, want, got)
+			requireSame(t, modelChanged(good, commitRows(t, dir)), answersBySeq(t, dir, "changed"), "answers of changed")
 
 			lakeOutput(t, dir, "compact", "job.yaml")
-			require.Equal(t, want.rows, readOutcome(t, dir).rows)
+			requireSame(t, want.rows, readOutcome(t, dir).rows, "rows of the table")
 			require.DirExists(t, s.path(t, s.uri("case-study/events.checkpoints/killed")))
 			require.NotEmpty(t, objectsOf(t, s.path(t, s.uri("case-study/events_dead_letter"))))
 			require.NoDirExists(t, filepath.Join(dir, "warehouse", "checkpoints"), "nothing but the catalog is local")
@@ -95,7 +95,7 @@ func TestRemoteTable(t *testing.T) {
 			// A clean-up takes what the killed runs left and nothing else.
 			lakeOutput(t, dir, "compact", "job.yaml", "--expire", "--grace", "0s")
 			require.ElementsMatch(t, referenced(t, s, dir), objectsOf(t, s.path(t, s.uri("case-study/events/data"))))
-			require.Equal(t, want.rows, readOutcome(t, dir).rows)
+			requireSame(t, want.rows, readOutcome(t, dir).rows, "rows of the table")
 			used := filesOf(t, dir)
 
 			said := lakeOutput(t, dir, "load", "job.yaml")

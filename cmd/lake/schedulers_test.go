@@ -99,8 +99,15 @@ func TestAirflow(t *testing.T) {
 // Each line of the crontab as cron runs it: an environment of almost nothing, and a
 // mail of what it prints.
 func TestCron(t *testing.T) {
-	yesterday := time.Now().AddDate(0, 0, -1).Format(time.DateOnly)
-	job := nightly(t, "2021-11-29", yesterday)
+	job := nightly(t, "2021-11-29", "2021-11-30")
+	// Its date is 1 December: that of the clock could change between two lines.
+	date, err := exec.LookPath("date")
+	require.NoError(t, err)
+	programs := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(programs, "date"), []byte(`#!/bin/sh
+if [ "$1" = -d ]; then when=$2; shift 2; fi
+exec `+date+` -d "2021-12-01 $when" "$@"
+`), 0o755))
 	text, err := os.ReadFile(deployed(t, "cron/lake"))
 	require.NoError(t, err)
 	lake, err := exec.LookPath("lake")
@@ -113,7 +120,7 @@ func TestCron(t *testing.T) {
 		text = strings.TrimSpace(text)
 		if m := setting.FindStringSubmatch(text); m != nil && m[1] != "LAKE_WAREHOUSE" {
 			if m[1] == "PATH" {
-				m[2] = filepath.Dir(lake) + ":" + m[2]
+				m[2] = programs + ":" + filepath.Dir(lake) + ":" + m[2]
 			}
 			env = append(env, m[1]+"="+m[2])
 		}
@@ -129,7 +136,7 @@ func TestCron(t *testing.T) {
 		require.Empty(t, string(out), m[1])
 	}
 	require.Equal(t, 4, ran)
-	require.Equal(t, []string{`{"partition":"` + yesterday + `","rows":1}`}, loads(t, job))
+	require.Equal(t, []string{`{"partition":"2021-11-30","rows":1}`}, loads(t, job))
 }
 
 // cloudRunJob is what of a Cloud Run job's file a container gets.

@@ -130,8 +130,7 @@ func showLog(t testing.TB, name, path string) {
 		t.Logf("log of %s: %v", name, err)
 		return
 	}
-	const most = 4000
-	t.Logf("log of %s ends with:\n%s", name, data[max(0, len(data)-most):])
+	t.Logf("log of %s ends with:\n%s", name, Tail(string(data)))
 }
 
 // Shared are servers that all tests of a test binary use, each started by the

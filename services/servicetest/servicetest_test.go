@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -56,4 +57,16 @@ func TestSharedStartsOnce(t *testing.T) {
 	require.Zero(t, first.stopped, "it outlives the tests")
 	require.NoError(t, l.close())
 	require.Equal(t, 1, first.stopped)
+}
+
+// The end is whole lines, not too many and not too long, and a line that alone is too long is cut.
+func TestTail(t *testing.T) {
+	require.Empty(t, Tail(""))
+	require.Equal(t, "a\n\nb", Tail("a\n\nb\n\n"))
+	many := strings.Repeat("x\n", 100)
+	require.Equal(t, "…\n"+strings.TrimSuffix(many[:2*tailLines], "\n"), Tail(many))
+	wide := strings.Repeat("y", tailBytes/2-1)
+	require.Equal(t, "…\n"+wide+"\n"+wide, Tail(strings.Repeat(wide+"\n", 3)))
+	require.Equal(t, "short", Tail("short"))
+	require.Equal(t, "…\n"+strings.Repeat("z", tailBytes), Tail("a\n"+strings.Repeat("z", 2*tailBytes)))
 }

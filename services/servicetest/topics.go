@@ -10,11 +10,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// Await asks until it is so, for half a minute at most. It is for what a broker
+// Await asks until it is so, for two minutes at most. It is for what a broker
 // does a moment after it has said that it did.
 func Await(t testing.TB, what string, ask func(ctx context.Context) bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

@@ -58,13 +58,11 @@ func TestBucketMissing(t *testing.T) {
 // A store that is away is given up when the patience is over, and no sooner.
 func TestAway(t *testing.T) {
 	bucket(t)
-	// A call that meets its end while it is being made does not know the cause: on a machine
-	// with other work a second was not enough for one to be answered.
 	f := open(t, Config{Endpoint: "http://127.0.0.1:1", Anonymous: true, Patience: 3 * time.Second})
 	began := time.Now()
 	storagetest.RunAway(t, f, "gs://b/x")
 	require.Greater(t, time.Since(began), 12*time.Second, "six calls")
-	require.Less(t, time.Since(began), 60*time.Second)
+	require.Less(t, time.Since(began), 90*time.Second, "the usual patience is two minutes, for one call")
 }
 
 func TestClass(t *testing.T) {
