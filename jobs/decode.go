@@ -269,6 +269,7 @@ func (d *document) duration(n ast.Node, into *time.Duration, what string) {
 	t := d.text(n)
 	length, err := parseDuration(t.Value)
 	if err != nil {
+		d.faulty[what] = true
 		d.add(t.Pos, durationHint, "%s%v: %q", prefix(what), err, clip(t.Written))
 		return
 	}

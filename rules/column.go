@@ -76,6 +76,10 @@ func fits(dt arrow.DataType, t schemas.Type) bool {
 	switch t.Kind {
 	case schemas.String, schemas.JSON:
 		return dt.ID() == arrow.STRING || dt.ID() == arrow.LARGE_STRING || dt.ID() == arrow.STRING_VIEW
+	case schemas.Int64: // of a table that has not been widened yet, as a job says
+		return dt.ID() == arrow.INT64 || dt.ID() == arrow.INT32
+	case schemas.Float64:
+		return dt.ID() == arrow.FLOAT64 || dt.ID() == arrow.FLOAT32
 	case schemas.Bytes:
 		return dt.ID() == arrow.BINARY || dt.ID() == arrow.LARGE_BINARY || dt.ID() == arrow.BINARY_VIEW
 	case schemas.Timestamp:

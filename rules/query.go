@@ -169,7 +169,7 @@ func (c *checker) from(s *ast.Select) {
 		c.fail(at, "the table is "+strings.Join(c.src.Names, " or "), "%s is not supported in FROM", short(t.SQL()))
 		return
 	}
-	if !containsFold(c.src.Names, name) {
+	if len(c.src.Names) > 0 && !containsFold(c.src.Names, name) {
 		hint := "the table is " + strings.Join(c.src.Names, " or ")
 		if near := nearest(name, c.src.Names); strings.HasPrefix(near, "did") {
 			hint = near

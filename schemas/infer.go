@@ -56,6 +56,7 @@ type observed struct {
 	least, most                                   int64
 	huge                                          int // integers beyond 64 bits
 	hugeDigits                                    int
+	endless                                       int // numbers that no float64 holds
 	scale                                         int // digits behind the point, the most
 	digitsBefore                                  int // digits before the point, the most
 	exponent                                      bool
@@ -104,7 +105,7 @@ func Infer(lines iter.Seq[[]byte]) (Inferred, error) {
 	}
 	if out.Records == 0 {
 		if first != nil {
-			return Inferred{}, fmt.Errorf("none of %d lines is a JSON object: %w", out.Bad, first)
+			return Inferred{}, fmt.Errorf("none of %d lines is a JSON object: %w; hint: a record is an object on a line of its own: jq -c . makes such lines, jq -c '.[]' of one long list", out.Bad, first)
 		}
 		return Inferred{}, errors.New("there is no record in the sample")
 	}
@@ -221,6 +222,9 @@ func (o *observed) number(text string) {
 		o.exponent = o.exponent || exponent
 		o.scale = max(o.scale, len(after))
 		o.digitsBefore = max(o.digitsBefore, len(before))
+		if _, err := strconv.ParseFloat(text, 64); err != nil {
+			o.endless++
+		}
 		return
 	}
 	o.digitsBefore = max(o.digitsBefore, len(before))
@@ -255,6 +259,7 @@ func (o *observed) merge(p *observed) {
 	o.objects += p.objects
 	o.deep += p.deep
 	o.huge += p.huge
+	o.endless += p.endless
 	o.hugeDigits = max(o.hugeDigits, p.hugeDigits)
 	o.scale = max(o.scale, p.scale)
 	o.digitsBefore = max(o.digitsBefore, p.digitsBefore)

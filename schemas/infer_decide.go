@@ -172,6 +172,9 @@ func (o *observed) kindsSeen() string {
 
 func (o *observed) proposeNumber(p *proposal, name string, column bool) {
 	switch {
+	case o.endless > 0:
+		p.typ = Type{Kind: JSON}
+		p.remark("%d numbers are too large for float64: kept as json", o.endless)
 	case o.fractions > 0:
 		p.typ = Type{Kind: Float64}
 		if o.ints > 0 {

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -216,6 +217,9 @@ func (c *Catalog) Load(ctx context.Context, name string) (*Table, error) {
 	ice, err := c.ice.LoadTable(ctx, ident)
 	if errors.Is(err, catalog.ErrNoSuchTable) || errors.Is(err, catalog.ErrNoSuchNamespace) {
 		return nil, fmt.Errorf("load table %s: %w", name, ErrNoTable)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("load table %s: %w; hint: the catalog has the table there: was its folder moved? Put it back, or a symbolic link to where it is now", name, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("load table %s: %w", name, err)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"net/url"
+	"path/filepath"
 	"time"
 
 	"github.com/apache/iceberg-go"
@@ -34,6 +36,10 @@ func openSQLite(ctx context.Context, file string, props iceberg.Properties) (*sq
 		ice, err = icebergsql.NewCatalog(catalogName, db, icebergsql.SQLite, props)
 		return err
 	})
+	var e *sqlite.Error
+	if errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_READONLY {
+		err = fmt.Errorf("%w; hint: who only reads a catalog in SQLite makes files beside it, too: the user that runs lake has to be allowed to write to %s", err, filepath.Dir(file))
+	}
 	if err != nil {
 		return nil, nil, errors.Join(err, db.Close())
 	}

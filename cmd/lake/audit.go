@@ -177,7 +177,13 @@ func (a *app) auditTable(ctx context.Context, r *resolved, t *opened, filter tab
 	if o.Dropped, err = t.DroppedBefore(); err != nil {
 		return nil, err
 	}
-	r.addStreamsOf(state, &o)
+	alone, err := r.alone(t.Table)
+	if err != nil {
+		return nil, err
+	}
+	if alone {
+		r.addStreamsOf(state, &o)
+	}
 	loaded := slices.ContainsFunc(r.loads, func(l loadPlan) bool { return l.rule == "" })
 	files, err := t.Files(ctx, filter)
 	if err != nil {

@@ -225,8 +225,21 @@ func (a *app) addStreams(ctx context.Context, r *resolved, t *table.Table, run *
 	if err != nil || !found {
 		return err
 	}
-	r.addStreamsOf(state, run)
-	return nil
+	alone, err := r.alone(t)
+	if alone {
+		r.addStreamsOf(state, run)
+	}
+	return err
+}
+
+// alone reports whether no other job fills the table, whose rows this job's rules
+// have not counted.
+func (r *resolved) alone(t *table.Table) (bool, error) {
+	records, err := t.Records()
+	if err != nil {
+		return false, err
+	}
+	return !slices.ContainsFunc(records, func(other table.Record) bool { return other.Pipeline != r.Name.Value }), nil
 }
 
 func (r *resolved) addStreamsOf(state ingest.State, run *compact.Options) {

@@ -58,7 +58,13 @@ type demo struct {
 	shown   map[string]int // answers by rule
 }
 
+// leastDemoRows keep the demo's three broken records below one in a hundred of a run's.
+const leastDemoRows = 1000
+
 func (a *app) runDemo(ctx context.Context, o demoOptions) error {
+	if o.rows < leastDemoRows {
+		return usageError("--rows %d: the demo takes %d or more", o.rows, leastDemoRows)
+	}
 	d := &demo{app: a, demoOptions: o, started: time.Now(), shown: map[string]int{}}
 	if err := d.makeFolder(); err != nil {
 		return err

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -21,4 +25,17 @@ func TestExitCodesOfTheSystem(t *testing.T) {
 	refused := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 	require.Equal(t, exitRetry, exitCode(fmt.Errorf("open the catalog: %w", refused)))
 	require.Equal(t, exitRetry, exitCode(&net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceeded}))
+}
+
+// TestInterrupted: who stops a command reads that, and not where it was stopped.
+func TestInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	job := filepath.Join(dir, "job.yaml")
+	require.NoError(t, os.WriteFile(job, []byte("version: 1\nname: stopped\nsource: {generate: {spec: clicks, rows: 10}}\nschema: {session_id: string}\ntable: {name: t.stopped}\n"), 0o644))
+	require.Zero(t, run(t.Context(), []string{"ingest", job}, nil, io.Discard, io.Discard))
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	var said bytes.Buffer
+	require.Equal(t, exitRetry, run(stopped, []string{"tables", "scan", job}, nil, io.Discard, &said))
+	require.Equal(t, "lake: interrupted; run the command again to go on\n", said.String())
 }

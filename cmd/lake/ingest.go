@@ -110,6 +110,12 @@ func (a *app) runIngest(ctx context.Context, o ingestOptions) error {
 	}
 	if err != nil {
 		out.Error = err.Error()
+	} else if len(r.rules) > 0 { // each rule by name, also where it had nothing to say
+		answers := map[string]int64{}
+		for _, rule := range r.rules {
+			answers[rule.Name] = result.Answers[rule.Name]
+		}
+		out.Answers = answers
 	}
 	return errors.Join(err, a.report(out, func(w io.Writer) { printIngest(w, r, out) }))
 }

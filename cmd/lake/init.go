@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -10,8 +11,12 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"unicode"
 
+	"github.com/cloudspannerecosystem/memefish/token"
+	"github.com/klauspost/compress/zstd"
 	"github.com/spf13/cobra"
 
 	"lake/schemas"
@@ -29,8 +34,8 @@ func newInit(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init SAMPLE",
 		Short: "write a job file from a sample of your JSON",
-		Long: `Init reads JSON lines, a file or - for stdin, and writes a job file for them: the
-columns with their types, the event's time with its format, and a comment at each
+		Long: `Init reads JSON lines (plain, gzip or zstd), a file or - for stdin, and writes a job
+file for them: the columns with their types, the event's time with its format, and a comment at each
 place where something was guessed or left open. Nothing is guessed silently: read
 the comments, then run lake lint.`,
 		Example: `  lake init in/events.jsonl > events.yaml
@@ -64,8 +69,12 @@ func (a *app) runInit(ctx context.Context, o initOptions) (err error) {
 		defer f.Close()
 		in = f
 	}
+	text, err := plainText(in)
+	if err != nil {
+		return fmt.Errorf("read the sample %s: %w", o.sample, err)
+	}
 	var failed error
-	inferred, err := schemas.Infer(firstOf(ctx, in, o.lines, &failed))
+	inferred, err := schemas.Infer(firstOf(ctx, text, o.lines, &failed))
 	if failed != nil {
 		return fmt.Errorf("read the sample %s: %w", o.sample, failed)
 	}
@@ -75,20 +84,69 @@ func (a *app) runInit(ctx context.Context, o initOptions) (err error) {
 	if o.name == "" {
 		o.name = jobName(o.sample)
 	}
-	text := jobText(o, inferred)
+	job := jobText(o, inferred)
 	if o.out == "" {
-		_, err := a.stdout.Write(text)
+		_, err := a.stdout.Write(job)
 		return err
 	}
 	f, err := os.OpenFile(o.out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if err != nil {
 		return fmt.Errorf("write the job file: %w", err)
 	}
-	if _, err := f.Write(text); err != nil {
+	if _, err := f.Write(job); err != nil {
 		f.Close()
 		return fmt.Errorf("write the job file: %w", err)
 	}
 	return f.Close()
+}
+
+// plainText is what in holds, as the source of files would read it.
+func plainText(in io.Reader) (io.Reader, error) {
+	raw := bufio.NewReader(in)
+	head, err := raw.Peek(4)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	switch {
+	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
+		return gzip.NewReader(raw)
+	case bytes.Equal(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+		return zstd.NewReader(raw, zstd.WithDecoderConcurrency(1))
+	}
+	return raw, nil
+}
+
+// samplePath is the sample as the job file names it: from the folder that it is in.
+func samplePath(o initOptions) string {
+	if o.sample == "-" {
+		return "in/*.jsonl"
+	}
+	if o.out == "" || filepath.IsAbs(o.sample) {
+		return o.sample
+	}
+	path, err := filepath.Rel(filepath.Dir(o.out), o.sample)
+	if err != nil { // one of them is absolute
+		if path, err = filepath.Abs(o.sample); err != nil {
+			return o.sample
+		}
+	}
+	return filepath.ToSlash(path)
+}
+
+// exampleRule is a column that a rule may group by, in SQL, and a name for the count.
+func exampleRule(columns []schemas.InferredColumn) (key, quoted, count string) {
+	key, count = "some_column", "n"
+	taken := map[string]bool{}
+	for _, c := range slices.Backward(columns) {
+		taken[strings.ToLower(c.Field.Name)] = true
+		if k := c.Field.Type.Kind; k < schemas.List && k != schemas.JSON && k != schemas.Timestamp {
+			key = c.Field.Name
+		}
+	}
+	for taken[count] {
+		count += "n"
+	}
+	return key, token.QuoteSQLIdent(key), count
 }
 
 // firstOf are the first n lines.
@@ -129,12 +187,8 @@ func jobText(o initOptions, in schemas.Inferred) []byte {
 	}
 	line("version: 1")
 	line("name: %-30s # the pipeline's identity: offsets and rule state belong to it", o.name)
-	path := o.sample
-	if path == "-" {
-		path = "in/*.jsonl"
-	}
 	line("source:")
-	line("  files: {paths: [%s]}", quoteYAML(path))
+	line("  files: {paths: [%s]}", quoteYAML(samplePath(o)))
 	line("  # or a topic; lake ingest --follow goes on reading it:")
 	line("  # kafka: {brokers: [\"localhost:9092\"], topics: [Events], start: earliest}")
 	line("schema:                              # ! is required: a record without it becomes a dead letter")
@@ -149,10 +203,7 @@ func jobText(o initOptions, in schemas.Inferred) []byte {
 	line("# other machines reach. Credentials, and what storage: leaves out, are as the environment has them.")
 	line("# storage: {s3: {endpoint: \"https://minio.example.com:9000\", region: us-east-1}}   # or gs:, hdfs:")
 	line("# catalog: {postgres: \"${LAKE_CATALOG}\"}   # or {hive: {uri: \"thrift://metastore:9083\"}}")
-	key := "some_column"
-	if len(in.Columns) > 0 {
-		key = in.Columns[0].Field.Name
-	}
+	key, quoted, count := exampleRule(in.Columns)
 	line("table:")
 	line("  name: %s.events", strings.ReplaceAll(o.name, "-", "_"))
 	line("  # location: s3://bucket/events     # or gs://…, hdfs://…")
@@ -163,7 +214,7 @@ func jobText(o initOptions, in schemas.Inferred) []byte {
 	line("dead_letter: {max_ratio: 1%%}         # above it a run stops with exit code 7 and commits nothing more")
 	line("# rules:                             # queries in GoogleSQL; lake rules run answers them over the table")
 	line("#   busy:")
-	line("#     sql: SELECT %s, COUNT(*) AS n FROM events GROUP BY %s HAVING n >= 10", key, key)
+	line("#     sql: SELECT %s, COUNT(*) AS %s FROM events GROUP BY %s HAVING %s >= 10", quoted, count, quoted, count)
 	line("#     emit: on_cross                 # or on_change, on_close")
 	line("#     to: [{files: {path: out/busy}}]")
 	line("load:")
@@ -222,5 +273,21 @@ func quoteYAML(text string) string {
 	if plainYAML.MatchString(text) {
 		return text
 	}
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range text {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r == ' ' || unicode.IsGraphic(r) && !unicode.IsSpace(r):
+			b.WriteRune(r)
+		case r > 0xffff:
+			fmt.Fprintf(&b, `\U%08x`, r)
+		default: // a line's end, for one, would be read as a space
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
 }

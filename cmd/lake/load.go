@@ -99,7 +99,7 @@ func printLoad(w io.Writer, result loadResult) {
 				more += fmt.Sprintf(", %d %s", each.n, each.text)
 			}
 		}
-		fmt.Fprintf(w, "%s: %s %s rows in %s, %d there already%s\n", t.Target, verb, formatCount(t.Rows), formatCounted(int64(t.Loaded), "partition"), t.Current, more)
+		fmt.Fprintf(w, "%s: %s %s in %s, %d there already%s\n", t.Target, verb, formatCounted(t.Rows, "row"), formatCounted(int64(t.Loaded), "partition"), t.Current, more)
 		if len(t.Partitions) == 0 {
 			continue
 		}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -36,7 +37,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exitDone
 	}
 	code := exitCode(err)
-	if text := describe(err); text != "" {
+	text := describe(err)
+	if ctx.Err() != nil && code == exitRetry && errors.Is(err, context.Canceled) {
+		text = "lake: interrupted; run the command again to go on"
+	}
+	if text != "" {
 		fmt.Fprintln(stderr, text)
 	}
 	return code

@@ -149,16 +149,18 @@ func (r *resolved) resolveSchema(p *problems) {
 			continue
 		}
 		field.Type = t
+		format := f.Format
 		if field.Name == r.Time.Field.Value && t.Kind == schemas.Timestamp {
 			if field.Format == "" {
-				field.Format = r.Time.Format.Value
+				format = r.Time.Format
+				field.Format = format.Value
 			}
 			if field.Zone == "" {
 				field.Zone = r.Time.Zone.Value
 			}
 		}
 		if err := checkFormat(t, field.Format); err != nil {
-			p.add(f.Format.Pos, "formats are strftime codes: %Y-%m-%d %H:%M:%S", "column %s: %v", f.Name.Value, err)
+			p.add(format.Pos, "formats are strftime codes: %Y-%m-%d %H:%M:%S", "column %s: %v", f.Name.Value, err)
 		}
 		r.decoder.Fields = append(r.decoder.Fields, field)
 	}
@@ -273,7 +275,10 @@ func (r *resolved) resolveTime(p *problems) {
 // sourceOfRules is what a rule may read.
 func (r *resolved) sourceOfRules() rules.Source {
 	name := r.Table.Name.Value
-	src := rules.Source{Schema: r.columns, Names: []string{name}, Zone: r.zone}
+	src := rules.Source{Schema: r.columns, Zone: r.zone}
+	if name != "" { // that it is missing is said once
+		src.Names = append(src.Names, name)
+	}
 	if i := strings.LastIndexByte(name, '.'); i >= 0 {
 		src.Names = append(src.Names, name[i+1:])
 	}
@@ -366,6 +371,9 @@ func (r *resolved) resolveKeys(p *problems) {
 func nearest(word string, known []string) string {
 	if near := schemas.Nearest(word, known); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
+	}
+	if len(known) == 0 {
+		return ""
 	}
 	return "there are: " + strings.Join(known, ", ")
 }

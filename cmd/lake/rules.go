@@ -340,6 +340,11 @@ func (a *app) answer(ctx context.Context, r *resolved, t *table.Table, chosen []
 	}
 	slices.Sort(columns)
 	scan.Columns = slices.Compact(columns)
+	for _, name := range scan.Columns {
+		if t.Schema().Index(name) < 0 {
+			return nil, withCode(exitConfig, fmt.Errorf("table %s has no column %s yet\nhint: lake ingest %s adds what is new in the job's schema", t.Name(), name, r.Path))
+		}
+	}
 	for batch, err := range t.Scan(ctx, scan) {
 		if err != nil {
 			return nil, err

@@ -176,7 +176,7 @@ func newTablesShow(a *app) *cobra.Command {
 }
 
 func printShow(w io.Writer, out showResult) {
-	fmt.Fprintf(w, "%s in %s\n%s rows, %s files, %s", out.Name, out.Location, formatCount(out.Rows), formatCount(int64(out.Files)), formatBytes(out.Bytes))
+	fmt.Fprintf(w, "%s in %s\n%s, %s, %s", out.Name, out.Location, formatCounted(out.Rows, "row"), formatCounted(int64(out.Files), "file"), formatBytes(out.Bytes))
 	if len(out.PartitionBy) > 0 {
 		fmt.Fprintf(w, ", partitioned by %s", strings.Join(out.PartitionBy, ", "))
 	}

@@ -57,6 +57,9 @@ func sourceKinds() map[string]func(jobs.Adapter) (sourcePlan, error) {
 		"files": func(options jobs.Adapter) (sourcePlan, error) {
 			var cfg files.Config
 			err := options.Decode(&cfg)
+			if err == nil { // it touches no file
+				_, err = files.New(cfg, files.Options{})
+			}
 			return sourcePlan{open: func(a *app, r *resolved, follow bool) (ingest.Source, error) {
 				return files.New(cfg, files.Options{Dir: r.Resolve("."), Follow: follow, MaxRecordBytes: r.record, Log: a.log})
 			}}, err

@@ -45,6 +45,9 @@ func Open(_ context.Context, cfg Config, o Options) (*Warehouse, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", cfg.Path, err)
 	}
+	if strings.ContainsRune(path, '?') { // it would open another file
+		return nil, fmt.Errorf("open %s: DuckDB's driver takes what stands behind a ? as settings; hint: path: a file whose name, and whose folders' names, have none", path)
+	}
 	w := &Warehouse{path: path, target: cfg.Table, options: o}
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return w, nil

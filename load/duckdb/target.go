@@ -125,8 +125,8 @@ func (w *Warehouse) prepare(ctx context.Context, tx *sql.Tx, s schemas.Schema) (
 	return incarnation, nil
 }
 
-// addColumns adds those that the target lacks, and refuses those that it has
-// with another type.
+// addColumns adds those that the target lacks, widens those that the lake's table
+// has widened, and refuses those that it has with another type.
 func (w *Warehouse) addColumns(ctx context.Context, tx *sql.Tx, s schemas.Schema) error {
 	has, err := w.types(ctx, tx, w.quoted())
 	if err != nil {
@@ -144,6 +144,10 @@ func (w *Warehouse) addColumns(ctx context.Context, tx *sql.Tx, s schemas.Schema
 			if _, err := tx.ExecContext(ctx, "ALTER TABLE "+w.quoted()+" ADD COLUMN "+schemas.DuckDB.Quote(f.Name)+" "+f.Type.SQL(schemas.DuckDB)); err != nil {
 				return fmt.Errorf("add column %s to table %s: %w", f.Name, w.target, err)
 			}
+		case is != want[key] && widens(is, want[key]):
+			if _, err := tx.ExecContext(ctx, "ALTER TABLE "+w.quoted()+" ALTER COLUMN "+schemas.DuckDB.Quote(f.Name)+" SET DATA TYPE "+f.Type.SQL(schemas.DuckDB)); err != nil {
+				return fmt.Errorf("widen column %s of table %s: %w", f.Name, w.target, err)
+			}
 		case is != want[key]:
 			wrong = append(wrong, fmt.Sprintf("%s is %s and has to be %s", f.Name, is, want[key]))
 		}
@@ -152,6 +156,33 @@ func (w *Warehouse) addColumns(ctx context.Context, tx *sql.Tx, s schemas.Schema
 		return fmt.Errorf("table %s in %s: %w: %s\nhint: drop the table and load it anew, or alter its columns", w.target, w.path, load.ErrTargetSchema, strings.Join(wrong, "; "))
 	}
 	return nil
+}
+
+// typeWord is a piece of a type's text: a name, a quoted one, or a sign.
+var typeWord = regexp.MustCompile(`"(?:[^"]|"")*"|[^\s(),\[\]"]+|[(),\[\]]`)
+
+// widens reports whether a column of type is becomes one of type want as tables of
+// the lake evolve: integers and floats get longer, structs get members at their end.
+func widens(is, want string) bool {
+	a, b := typeWord.FindAllString(is, -1), typeWord.FindAllString(want, -1)
+	at := 0
+	for _, word := range a {
+		if word == ")" && at < len(b) && b[at] == "," { // the members that are new
+			for open := 0; at < len(b) && (open > 0 || b[at] != ")"); at++ {
+				switch b[at] {
+				case "(":
+					open++
+				case ")":
+					open--
+				}
+			}
+		}
+		if at == len(b) || word != b[at] && (word != "INTEGER" || b[at] != "BIGINT") && (word != "FLOAT" || b[at] != "DOUBLE") {
+			return false
+		}
+		at++
+	}
+	return at == len(b)
 }
 
 // types are the types of a table's columns as DuckDB writes them.
