@@ -240,6 +240,7 @@ func TestRewriteReadsWhatThePlanDidNot(t *testing.T) {
 	require.NoError(t, replace(all[0], all[1], all[4], all[5]))
 	require.Error(t, replace(all[0]), "what stays has to be read")
 	stranger := all[2]
-	stranger.entry = nil // as iceberg-go plans it
+	task := stranger.scanTask()
+	stranger.task, stranger.entry = &task, nil // as iceberg-go plans it
 	require.Error(t, replace(all[0], all[1], stranger))
 }
