@@ -70,15 +70,19 @@ func (p Plan) Rewrites() (files int, bytes int64) {
 // pure: the same files give the same plan, in the order of the partitions.
 func Make(snapshot int64, files []table.File, policy Policy) Plan {
 	p := Plan{Snapshot: snapshot, Files: len(files)}
-	partitions := map[string][]table.File{}
 	for _, f := range files {
 		p.Bytes += f.Bytes
-		partitions[f.Partition] = append(partitions[f.Partition], f)
 	}
-	for name, all := range partitions {
-		candidates := slices.DeleteFunc(slices.Clone(all), func(f table.File) bool {
-			return !worthIt(f, policy)
-		})
+	// One copy of all: the groups are parts of it.
+	rest := slices.Clone(files)
+	slices.SortStableFunc(rest, func(a, b table.File) int { return cmp.Compare(a.Partition, b.Partition) })
+	for len(rest) > 0 {
+		name, all := rest[0].Partition, len(rest)
+		if next := slices.IndexFunc(rest, func(f table.File) bool { return f.Partition != name }); next >= 0 {
+			all = next
+		}
+		candidates := slices.DeleteFunc(rest[:all:all], func(f table.File) bool { return !worthIt(f, policy) })
+		rest = rest[all:]
 		unsorted := slices.ContainsFunc(candidates, policy.unsorted)
 		if len(candidates) < policy.MinFiles && !unsorted {
 			continue
@@ -89,7 +93,7 @@ func Make(snapshot int64, files []table.File, policy Policy) Plan {
 		if len(candidates) == 0 {
 			continue
 		}
-		g := Group{Partition: name, Files: candidates, Whole: len(candidates) == len(all)}
+		g := Group{Partition: name, Files: candidates, Whole: len(candidates) == all}
 		for _, f := range candidates {
 			g.Rows += f.Rows
 			g.Bytes += f.Bytes
@@ -103,7 +107,6 @@ func Make(snapshot int64, files []table.File, policy Policy) Plan {
 		})
 		p.Groups = append(p.Groups, g)
 	}
-	slices.SortFunc(p.Groups, func(a, b Group) int { return cmp.Compare(a.Partition, b.Partition) })
 	return p
 }
 

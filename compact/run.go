@@ -162,6 +162,11 @@ func (r *Result) commit(ctx context.Context, t *table.Table, snapshot int64, don
 		return nil
 	}
 	change := table.Rewrite{Snapshot: snapshot}
+	files := 0
+	for _, w := range done {
+		files += len(w.group.Files)
+	}
+	change.Old = make([]table.File, 0, files)
 	for _, w := range done {
 		change.Old, change.New = append(change.Old, w.group.Files...), append(change.New, w.files...)
 	}

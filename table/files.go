@@ -32,14 +32,36 @@ type File struct {
 	Deletes   int   // delete files and vectors that apply to it
 	SortOrder int   // of its rows, by id; 0: none
 
-	task icebergtable.FileScanTask
+	// A listing of ten thousand files is held while they are merged, so that a File has
+	// one of these and no more.
+	task  *icebergtable.FileScanTask // nil: iceberg-go did not plan it
+	entry *manifest.Entry            // its line in a manifest; nil: task has all
 
-	manifest string          // that has it
-	entry    *manifest.Entry // its line there; nil: iceberg-go planned it
+	manifest string // that has entry
 }
 
 // DataFile is the file as Iceberg's manifest has it.
-func (f File) DataFile() iceberg.DataFile { return f.task.File }
+func (f File) DataFile() iceberg.DataFile {
+	if f.entry != nil {
+		return f.entry.File
+	}
+	return f.task.File
+}
+
+// scanTask is all of the file for iceberg-go's reader, without a filter: a partition's rows
+// are all of its date.
+func (f File) scanTask() icebergtable.FileScanTask {
+	var task icebergtable.FileScanTask
+	switch {
+	case f.entry == nil:
+		task = *f.task
+	case f.entry.Sequence >= 0:
+		task.DataSequenceNumber = &f.entry.Sequence
+	}
+	task.File = f.DataFile()
+	task.Start, task.Length, task.Residual = 0, f.Bytes, nil
+	return task
+}
 
 // Date is the date of all of the file's rows, in days since 1970; false where
 // the table is not partitioned by dt, or dt is null.
@@ -111,9 +133,13 @@ func (t *Table) files(ctx context.Context, s *state, filter FileFilter) ([]File,
 		if task.Start != 0 {
 			continue // a further part of a file that is split for parallel readers
 		}
-		f, err := t.newFile(s, task, paths)
+		f, err := t.newFile(s, task.File, paths)
 		if err != nil {
 			return nil, err
+		}
+		f.task, f.Deletes = &task, len(task.DeleteFiles)+len(task.EqualityDeleteFiles)+len(task.DeletionVectorFiles)
+		if task.DataSequenceNumber != nil {
+			f.Sequence = *task.DataSequenceNumber
 		}
 		out = append(out, f)
 	}
@@ -178,8 +204,8 @@ func pathsOf(ice *icebergtable.Table, id int32, by map[int32]*partitionPaths) (*
 	return by[id], nil
 }
 
-func (t *Table) newFile(s *state, task icebergtable.FileScanTask, paths map[int32]*partitionPaths) (File, error) {
-	f := task.File
+// newFile is a file without what the snapshot says of it.
+func (t *Table) newFile(s *state, f iceberg.DataFile, paths map[int32]*partitionPaths) (File, error) {
 	p, err := pathsOf(s.ice, f.SpecID(), paths)
 	if err != nil {
 		return File{}, fmt.Errorf("file %s: %w", f.FilePath(), err)
@@ -188,15 +214,9 @@ func (t *Table) newFile(s *state, task icebergtable.FileScanTask, paths map[int3
 	if err != nil {
 		return File{}, err
 	}
-	// Whole, and without the filter: a partition's rows are all of its date.
-	task.Start, task.Length, task.Residual = 0, f.FileSizeBytes(), nil
-	out := File{Path: path, Partition: p.of(f), Rows: f.Count(), Bytes: f.FileSizeBytes(), task: task,
-		Deletes: len(task.DeleteFiles) + len(task.EqualityDeleteFiles) + len(task.DeletionVectorFiles)}
+	out := File{Path: path, Partition: p.of(f), Rows: f.Count(), Bytes: f.FileSizeBytes()}
 	if id := f.SortOrderID(); id != nil {
 		out.SortOrder = *id
-	}
-	if task.DataSequenceNumber != nil {
-		out.Sequence = *task.DataSequenceNumber
 	}
 	return out, nil
 }

@@ -14,7 +14,7 @@ import (
 // the table has now: the same names and types in the same order. An older file
 // may lack some; which ones only its footer says, which is read.
 func (t *Table) HasColumnsOf(ctx context.Context, f File) (same bool, err error) {
-	in, err := t.catalog.fs.Open(ctx, f.task.File.FilePath())
+	in, err := t.catalog.fs.Open(ctx, f.DataFile().FilePath())
 	if err != nil {
 		return false, fmt.Errorf("read the columns of %s: %w", f.Path, err)
 	}

@@ -161,20 +161,20 @@ func (t *Table) plainFiles(ctx context.Context, s *state, filter FileFilter) ([]
 	if err != nil {
 		return nil, false, err
 	}
-	var out []File
+	many := 0
+	for _, entries := range found {
+		many += len(entries)
+	}
+	out := make([]File, 0, many)
 	paths := map[int32]*partitionPaths{}
 	for i, entries := range found {
 		for k := range entries {
 			e := &entries[k]
-			task := icebergtable.FileScanTask{File: e.File}
-			if sequence := e.Sequence; sequence >= 0 {
-				task.DataSequenceNumber = &sequence
-			}
-			f, err := t.newFile(s, task, paths)
+			f, err := t.newFile(s, e.File, paths)
 			if err != nil {
 				return nil, false, err
 			}
-			f.manifest, f.entry = list[i].FilePath(), e
+			f.manifest, f.entry, f.Sequence = list[i].FilePath(), e, max(e.Sequence, 0)
 			out = append(out, f)
 		}
 	}

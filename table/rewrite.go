@@ -162,6 +162,9 @@ func deadAfter(old []File, stays map[string]File) deadDeletes {
 // vectors in one file apart.
 func (f File) deletes() map[string]iceberg.DataFile {
 	out := map[string]iceberg.DataFile{}
+	if f.task == nil {
+		return out
+	}
 	for _, list := range [][]iceberg.DataFile{f.task.DeleteFiles, f.task.EqualityDeleteFiles, f.task.DeletionVectorFiles} {
 		for _, d := range list {
 			name := d.FilePath()

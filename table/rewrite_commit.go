@@ -76,9 +76,10 @@ type replacement struct {
 
 // draft is a manifest that is not written yet.
 type draft struct {
-	spec    iceberg.PartitionSpec
-	entries []iceberg.ManifestEntry
-	add     func(*iceberg.ManifestWriter, iceberg.ManifestEntry) error
+	spec iceberg.PartitionSpec
+	// fill adds the entries, each of which is made of what is known of its file when it is
+	// written: iceberg-go's own take 2 KB.
+	fill func(*iceberg.ManifestWriter) error
 
 	path string
 	text []byte // that it will be
@@ -141,18 +142,18 @@ func newSnapshotID(meta icebergtable.Metadata) int64 {
 // mixed is a manifest of which some files stay.
 type mixed struct {
 	manifest iceberg.ManifestFile
-	stays    []manifest.Entry
+	stays    []*manifest.Entry
 }
 
 // part parts the files of the head: the manifests of which all stay are kept as they
 // are, and what is deleted and the manifests that have to be written anew are returned.
-func (n *replacement) part(ctx context.Context, head icebergtable.Snapshot, old []File) (deleted []manifest.Entry, some []mixed, err error) {
+func (n *replacement) part(ctx context.Context, head icebergtable.Snapshot, old []File) (deleted []*manifest.Entry, some []mixed, err error) {
 	gone := make(map[string]bool, len(old))
-	known := map[string][]manifest.Entry{} // of those, by their manifest, what the plan read there
+	known := map[string][]*manifest.Entry{} // of those, by their manifest, what the plan read there
 	for _, f := range old {
 		gone[f.DataFile().FilePath()] = true
 		if f.entry != nil {
-			known[f.manifest] = append(known[f.manifest], *f.entry)
+			known[f.manifest] = append(known[f.manifest], f.entry)
 		}
 	}
 	all, err := n.table.listManifests(n.files, head)
@@ -182,9 +183,10 @@ func (n *replacement) part(ctx context.Context, head icebergtable.Snapshot, old 
 			list = append(list, m)
 		}
 	}
-	parts := make([]struct{ gone, stays []manifest.Entry }, len(list))
+	parts := make([]struct{ gone, stays []*manifest.Entry }, len(list))
 	err = n.table.eachManifest(ctx, n.files, list, func(i int, entries []manifest.Entry) error {
-		for _, e := range entries {
+		for k := range entries {
+			e := &entries[k]
 			switch {
 			case e.Status == iceberg.EntryStatusDELETED:
 			case gone[e.File.FilePath()]:
@@ -216,43 +218,62 @@ func (n *replacement) part(ctx context.Context, head icebergtable.Snapshot, old 
 
 // draft drafts the manifests of what is new, of what is deleted, and of what stays of
 // the manifests that had some of it.
-func (n *replacement) draft(added []iceberg.DataFile, sequence int64, deleted []manifest.Entry, some []mixed) error {
-	bySpec := map[int32][]iceberg.ManifestEntry{}
+func (n *replacement) draft(added []iceberg.DataFile, sequence int64, deleted []*manifest.Entry, some []mixed) error {
+	newBySpec := map[int32][]iceberg.DataFile{}
 	for _, f := range added {
-		bySpec[f.SpecID()] = append(bySpec[f.SpecID()], iceberg.NewManifestEntry(iceberg.EntryStatusADDED, &n.id, &sequence, nil, f))
+		newBySpec[f.SpecID()] = append(newBySpec[f.SpecID()], f)
 	}
-	if err := n.draftAll(bySpec, (*iceberg.ManifestWriter).Add); err != nil {
-		return err
-	}
-	bySpec = map[int32][]iceberg.ManifestEntry{}
-	for _, e := range deleted {
-		entry, err := n.entry(e, iceberg.EntryStatusDELETED, n.id)
-		if err != nil {
+	for _, spec := range slices.Sorted(maps.Keys(newBySpec)) {
+		if err := n.draftOne(spec, func(w *iceberg.ManifestWriter) error {
+			for _, f := range newBySpec[spec] {
+				if err := w.Add(iceberg.NewManifestEntry(iceberg.EntryStatusADDED, &n.id, &sequence, nil, f)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
 			return err
 		}
-		bySpec[e.File.SpecID()] = append(bySpec[e.File.SpecID()], entry)
 	}
-	if err := n.draftAll(bySpec, (*iceberg.ManifestWriter).Delete); err != nil {
-		return err
+	bySpec := map[int32][]*manifest.Entry{}
+	for _, e := range deleted {
+		bySpec[e.File.SpecID()] = append(bySpec[e.File.SpecID()], e)
+	}
+	for _, spec := range slices.Sorted(maps.Keys(bySpec)) {
+		if err := n.draftOne(spec, n.known(bySpec[spec], iceberg.EntryStatusDELETED)); err != nil {
+			return err
+		}
 	}
 	for _, m := range some {
-		var entries []iceberg.ManifestEntry
-		for _, e := range m.stays {
-			entry, err := n.entry(e, iceberg.EntryStatusEXISTING, e.Snapshot)
-			if err != nil {
-				return err
-			}
-			entries = append(entries, entry)
-		}
-		if err := n.draftOne(m.manifest.PartitionSpecID(), entries, (*iceberg.ManifestWriter).Existing); err != nil {
+		if err := n.draftOne(m.manifest.PartitionSpecID(), n.known(m.stays, iceberg.EntryStatusEXISTING)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// known adds entries that were read, as deleted ones or as those that stay.
+func (n *replacement) known(entries []*manifest.Entry, status iceberg.ManifestEntryStatus) func(*iceberg.ManifestWriter) error {
+	return func(w *iceberg.ManifestWriter) error {
+		for _, e := range entries {
+			snapshot, add := e.Snapshot, w.Existing
+			if status == iceberg.EntryStatusDELETED {
+				snapshot, add = n.id, w.Delete
+			}
+			entry, err := n.entry(e, status, snapshot)
+			if err == nil {
+				err = add(entry)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
 // entry is one of iceberg-go's.
-func (n *replacement) entry(e manifest.Entry, status iceberg.ManifestEntryStatus, snapshot int64) (iceberg.ManifestEntry, error) {
+func (n *replacement) entry(e *manifest.Entry, status iceberg.ManifestEntryStatus, snapshot int64) (iceberg.ManifestEntry, error) {
 	spec := n.base.Metadata().PartitionSpecByID(int(e.File.SpecID()))
 	if spec == nil {
 		return nil, fmt.Errorf("the table has no partition spec %d", e.File.SpecID())
@@ -265,22 +286,13 @@ func (n *replacement) entry(e manifest.Entry, status iceberg.ManifestEntryStatus
 	return iceberg.NewManifestEntry(status, &snapshot, &sequence, e.FileSequence, f), nil
 }
 
-func (n *replacement) draftAll(bySpec map[int32][]iceberg.ManifestEntry, add func(*iceberg.ManifestWriter, iceberg.ManifestEntry) error) error {
-	for _, spec := range slices.Sorted(maps.Keys(bySpec)) {
-		if err := n.draftOne(spec, bySpec[spec], add); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (n *replacement) draftOne(specID int32, entries []iceberg.ManifestEntry, add func(*iceberg.ManifestWriter, iceberg.ManifestEntry) error) error {
+func (n *replacement) draftOne(specID int32, fill func(*iceberg.ManifestWriter) error) error {
 	spec := n.base.Metadata().PartitionSpecByID(int(specID))
 	if spec == nil {
 		return fmt.Errorf("the table has no partition spec %d", specID)
 	}
 	path := n.places.NewMetadataLocation(fmt.Sprintf("%s-m%d.avro", n.commit, len(n.drafts)))
-	n.drafts = append(n.drafts, &draft{spec: *spec, entries: entries, add: add, path: path})
+	n.drafts = append(n.drafts, &draft{spec: *spec, fill: fill, path: path})
 	return nil
 }
 
@@ -289,15 +301,10 @@ func (n *replacement) encode(d *draft) error {
 	var text bytes.Buffer
 	w, err := iceberg.NewManifestWriter(2, &text, d.spec, n.base.Schema(), n.id)
 	if err == nil {
-		for _, e := range d.entries {
-			if err = d.add(w, e); err != nil {
-				break
-			}
-		}
-		err = errors.Join(err, w.Close())
+		err = errors.Join(d.fill(w), w.Close())
 	}
 	if err == nil {
-		d.text, d.entries = text.Bytes(), nil
+		d.text = text.Bytes()
 		d.file, err = w.ToManifestFile(d.path, int64(len(d.text)))
 	}
 	if err != nil {

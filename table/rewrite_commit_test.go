@@ -2,6 +2,7 @@ package table
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -153,7 +154,7 @@ func TestFilesAreThoseOfTheLibrary(t *testing.T) {
 		}
 		have := map[string]string{}
 		for _, f := range got {
-			have[f.DataFile().FilePath()] = fmt.Sprint(f.DataFile().Partition(), f.Sequence, f.Rows, f.task.Start, f.task.Length, f.task.FirstRowID)
+			have[f.DataFile().FilePath()] = fmt.Sprint(f.DataFile().Partition(), f.Sequence, f.Rows, f.scanTask().Start, f.scanTask().Length, f.scanTask().FirstRowID)
 		}
 		require.Equal(t, want, have, fmt.Sprint(filter))
 		require.Len(t, got, len(want))
@@ -195,12 +196,8 @@ func TestDeletedEntriesStayDeleted(t *testing.T) {
 	entry := func(status iceberg.ManifestEntryStatus, f dataFile) iceberg.ManifestEntry {
 		return iceberg.NewManifestEntry(status, &n.id, &sequence, &sequence, f)
 	}
-	deleted := entry(iceberg.EntryStatusDELETED, gone)
-	require.NoError(t, n.draftOne(0, []iceberg.ManifestEntry{deleted, entry(iceberg.EntryStatusEXISTING, lives)}, func(w *iceberg.ManifestWriter, e iceberg.ManifestEntry) error {
-		if e == deleted {
-			return w.Delete(e)
-		}
-		return w.Existing(e)
+	require.NoError(t, n.draftOne(0, func(w *iceberg.ManifestWriter) error {
+		return errors.Join(w.Delete(entry(iceberg.EntryStatusDELETED, gone)), w.Existing(entry(iceberg.EntryStatusEXISTING, lives)))
 	}))
 	head.ManifestList, err = n.write(head, 9)
 	require.NoError(t, err)
@@ -243,6 +240,7 @@ func TestRewriteReadsWhatThePlanDidNot(t *testing.T) {
 	require.NoError(t, replace(all[0], all[1], all[4], all[5]))
 	require.Error(t, replace(all[0]), "what stays has to be read")
 	stranger := all[2]
-	stranger.entry = nil // as iceberg-go plans it
+	task := stranger.scanTask()
+	stranger.task, stranger.entry = &task, nil // as iceberg-go plans it
 	require.Error(t, replace(all[0], all[1], stranger))
 }

@@ -68,7 +68,7 @@ func (m *Merging) Open(files []File, name string, memoryBytes int64) (*Merger, b
 	current := w.state.ice.Spec()
 	spec := int32(current.ID())
 	if len(files) == 0 || slices.ContainsFunc(files, func(f File) bool {
-		return f.task.File.SpecID() != spec || f.Partition != files[0].Partition
+		return f.DataFile().SpecID() != spec || f.Partition != files[0].Partition
 	}) {
 		return nil, false, nil
 	}
@@ -78,7 +78,7 @@ func (m *Merging) Open(files []File, name string, memoryBytes int64) (*Merger, b
 	}
 	w.format = m.format
 	m.mu.Unlock()
-	g := &Merger{merging: m, writer: w, part: &partition{values: files[0].task.File.Partition(), path: files[0].Partition}}
+	g := &Merger{merging: m, writer: w, part: &partition{values: files[0].DataFile().Partition(), path: files[0].Partition}}
 	g.defaults = slices.ContainsFunc(w.state.ice.Schema().Fields(), func(f iceberg.NestedField) bool { return f.InitialDefault != nil })
 	w.parts = []*partition{g.part}
 	return g, true, nil
@@ -150,7 +150,7 @@ func (m *Merging) buffer(n int) *[]byte {
 }
 
 func (g *Merger) open(ctx context.Context, f File) opened {
-	if f.Deletes > 0 || f.task.File.FileFormat() != iceberg.ParquetFile {
+	if f.Deletes > 0 || f.DataFile().FileFormat() != iceberg.ParquetFile {
 		return opened{}
 	}
 	var o opened
@@ -158,14 +158,14 @@ func (g *Merger) open(ctx context.Context, f File) opened {
 	size := f.Bytes
 	if size > 0 && size <= wholeFile {
 		o.data = g.merging.buffer(int(size))
-		o.err = storage.ReadWhole(ctx, g.writer.fs, f.task.File.FilePath(), *o.data)
+		o.err = storage.ReadWhole(ctx, g.writer.fs, f.DataFile().FilePath(), *o.data)
 		if o.err != nil && !errors.Is(o.err, storage.ErrSize) {
 			return o
 		}
 		from = parquet.Memory(*o.data)
 	}
 	if from == nil || o.err != nil { // it is large, or the manifest has a wrong size
-		if o.file, o.err = g.writer.fs.Open(ctx, f.task.File.FilePath()); o.err != nil {
+		if o.file, o.err = g.writer.fs.Open(ctx, f.DataFile().FilePath()); o.err != nil {
 			return o
 		}
 		from, size = o.file, o.file.Size()

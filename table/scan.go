@@ -143,7 +143,7 @@ func expectFiles(ctx context.Context, fs storage.FS, files []File, next int) {
 	files = files[next:min(next+expectedFiles, len(files))]
 	names := make([]string, len(files))
 	for i, f := range files {
-		names[i] = f.task.File.FilePath()
+		names[i] = f.DataFile().FilePath()
 	}
 	storage.Expect(ctx, fs, names)
 }

@@ -30,7 +30,7 @@ func (p *projection) read(ctx context.Context, f File, out chan<- scanned) {
 	}
 	batches := func(batch arrow.RecordBatch) bool { return send(scanned{batch: batch}) }
 	err := parquet.ErrForm
-	if f.Deletes == 0 && !p.defaults && f.task.File.FileFormat() == iceberg.ParquetFile {
+	if f.Deletes == 0 && !p.defaults && f.DataFile().FileFormat() == iceberg.ParquetFile {
 		err = p.readFile(ctx, f, batches)
 	}
 	if errors.Is(err, parquet.ErrForm) {
@@ -44,7 +44,7 @@ func (p *projection) read(ctx context.Context, f File, out chan<- scanned) {
 // readFile reads a file by the reader of ours. It sends nothing before it fails
 // with ErrForm.
 func (p *projection) readFile(ctx context.Context, f File, send func(arrow.RecordBatch) bool) (err error) {
-	in, err := p.fs.Open(ctx, f.task.File.FilePath())
+	in, err := p.fs.Open(ctx, f.DataFile().FilePath())
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 func (p *projection) readIceberg(ctx context.Context, f File, send func(arrow.RecordBatch) bool) error {
 	scan := p.ice.Scan(icebergtable.WithSelectedFields(p.names...), icebergtable.WithMaxConcurrency(1), icebergtable.WithArrowBatchSize(p.batchRows))
 	defer func() { _ = scan.Close() }() // it holds resources of remote plans only
-	_, batches, err := scan.ReadTasks(ctx, []icebergtable.FileScanTask{f.task})
+	_, batches, err := scan.ReadTasks(ctx, []icebergtable.FileScanTask{f.scanTask()})
 	if err != nil {
 		return err
 	}

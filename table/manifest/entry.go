@@ -19,8 +19,11 @@ import (
 type Reader struct {
 	unpack unpackers
 	mu     sync.Mutex
-	plans  map[string]*plan // by the texts that they are of
+	plans  map[planKey]*plan
 }
+
+// planKey is what a plan is of, as manifests say it.
+type planKey struct{ schema, spec string }
 
 // maxPlans are kept: a table has a few, one a partition spec and writer.
 const maxPlans = 64
@@ -86,10 +89,9 @@ func checkHeader(m iceberg.ManifestFile, meta map[string][]byte) error {
 
 func (r *Reader) plan(meta map[string][]byte) (*plan, error) {
 	schema, spec := meta["avro.schema"], meta["partition-spec"]
-	key := string(schema) + "\x00" + string(spec)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if p := r.plans[key]; p != nil {
+	if p := r.plans[planKey{string(schema), string(spec)}]; p != nil {
 		return p, nil
 	}
 	root, err := parseSchema(schema)
@@ -101,9 +103,9 @@ func (r *Reader) plan(meta map[string][]byte) (*plan, error) {
 		return nil, err
 	}
 	if r.plans == nil || len(r.plans) >= maxPlans {
-		r.plans = map[string]*plan{}
+		r.plans = map[planKey]*plan{}
 	}
-	r.plans[key] = p
+	r.plans[planKey{string(schema), string(spec)}] = p
 	return p, nil
 }
 

@@ -2,50 +2,77 @@ package manifest
 
 import (
 	"bytes"
-	"maps"
 
 	"github.com/apache/iceberg-go"
 )
 
-// DataFile is a file as its manifest has it. It does not change. What is asked for
-// seldom is decoded when it is.
+// DataFile is a file as its manifest has it. It does not change. Tables have many: what is
+// asked for seldom stays in the bytes that it was read from.
 type DataFile struct {
-	plan         *plan
-	content      iceberg.ManifestEntryContent
-	path, format string
-	partition    map[int]any
-	records      int64
-	size         int64
-	maps         [lists][]byte
-	key          []byte
-	splits       []byte
-	equality     []byte
-	sortOrder    *int
-	firstRow     *int64
-	referenced   *string
-	offset       *int64
-	length       *int64
-	spec         int32
+	plan    *plan
+	raw     []byte // its record
+	path    string
+	records int64
+	size    int64
+	content iceberg.ManifestEntryContent
+	spec    int32
 }
 
 var _ iceberg.DataFile = (*DataFile)(nil)
 
-// file reads a record of a data file.
+// details are all fields of a record, which what has bytes points into; nil: null.
+type details struct {
+	content               int64
+	path, format          []byte
+	partition             []byte
+	records, size         int64
+	maps                  [lists][]byte
+	key, splits, equality []byte
+	sortOrder, firstRow   optional
+	referenced            []byte
+	offset, length        optional
+}
+
+// optional is a number that may be null.
+type optional struct {
+	x     int64
+	there bool
+}
+
+func (o optional) pointer() *int64 {
+	if !o.there {
+		return nil
+	}
+	return &o.x
+}
+
+// file reads a record of a data file, all of it: so that later readings do not fail.
 func (p *plan) file(in *cursor, d *DataFile) {
+	before := in.data
+	var all details
+	p.details(in, &all)
+	if d.content = iceberg.ManifestEntryContent(all.content); int64(d.content) != all.content {
+		in.fail()
+	}
+	if in.bad {
+		return
+	}
+	n := len(before) - len(in.data)
+	d.raw, d.path, d.records, d.size = before[:n:n], string(all.path), all.records, all.size
+}
+
+func (p *plan) details(in *cursor, d *details) {
 	for i, role := range p.fileFields {
 		n := p.fileNode.fields[i].node
 		switch role {
 		case contentField:
-			x, _ := in.whole(n)
-			if d.content = iceberg.ManifestEntryContent(x); int64(d.content) != x {
-				in.fail()
-			}
+			d.content, _ = in.whole(n)
 		case pathField:
 			d.path = in.required(n)
 		case formatField:
 			d.format = in.required(n)
 		case partitionField:
-			d.partition = p.partitionOf(in)
+			d.partition = in.raw(n)
 		case recordsField:
 			d.records = in.number(n)
 		case sizeField:
@@ -59,34 +86,34 @@ func (p *plan) file(in *cursor, d *DataFile) {
 		case equalityField:
 			d.equality = in.optional(n)
 		case sortOrderField:
-			if x, there := in.whole(n); there {
-				id := int(x)
-				d.sortOrder = &id
-			}
+			d.sortOrder.x, d.sortOrder.there = in.whole(n)
 		case firstRowField:
-			d.firstRow = in.pointer(n)
+			d.firstRow.x, d.firstRow.there = in.whole(n)
 		case referencedField:
-			if text, there := in.text(n); there {
-				name := string(text)
-				d.referenced = &name
-			}
+			d.referenced, _ = in.text(n)
 		case contentOffsetField:
-			d.offset = in.pointer(n)
+			d.offset.x, d.offset.there = in.whole(n)
 		case contentSizeField:
-			d.length = in.pointer(n)
+			d.length.x, d.length.there = in.whole(n)
 		default:
 			in.skip(n)
 		}
 	}
 }
 
+// details are read anew: they take five times what a DataFile does.
+func (d *DataFile) details() (all details) {
+	d.plan.details(&cursor{data: d.raw}, &all)
+	return all
+}
+
 // required is a text that may not be null.
-func (c *cursor) required(n *node) string {
+func (c *cursor) required(n *node) []byte {
 	text, there := c.text(n)
 	if !there {
 		c.fail()
 	}
-	return string(text)
+	return text
 }
 
 func (c *cursor) number(n *node) int64 {
@@ -95,13 +122,6 @@ func (c *cursor) number(n *node) int64 {
 		c.fail()
 	}
 	return x
-}
-
-func (c *cursor) pointer(n *node) *int64 {
-	if x, there := c.whole(n); there {
-		return &x
-	}
-	return nil
 }
 
 // optional is a value's bytes, nil where it is null.
@@ -119,11 +139,11 @@ func (d *DataFile) ContentType() iceberg.ManifestEntryContent { return d.content
 func (d *DataFile) FilePath() string { return d.path }
 
 // FileFormat implements iceberg.DataFile.
-func (d *DataFile) FileFormat() iceberg.FileFormat { return iceberg.FileFormat(d.format) }
+func (d *DataFile) FileFormat() iceberg.FileFormat { return iceberg.FileFormat(d.details().format) }
 
 // Partition implements iceberg.DataFile.
 func (d *DataFile) Partition() map[int]any {
-	out := maps.Clone(d.partition)
+	out := d.partition()
 	for id, v := range out {
 		if b, ok := v.([]byte); ok {
 			out[id] = bytes.Clone(b)
@@ -139,60 +159,67 @@ func (d *DataFile) Count() int64 { return d.records }
 func (d *DataFile) FileSizeBytes() int64 { return d.size }
 
 // ColumnSizes implements iceberg.DataFile.
-func (d *DataFile) ColumnSizes() map[int]int64 { return d.counts(columnSizesField) }
+func (d *DataFile) ColumnSizes() map[int]int64 { return counts(d.details().list(columnSizesField)) }
 
 // ValueCounts implements iceberg.DataFile.
-func (d *DataFile) ValueCounts() map[int]int64 { return d.counts(valueCountsField) }
+func (d *DataFile) ValueCounts() map[int]int64 { return counts(d.details().list(valueCountsField)) }
 
 // NullValueCounts implements iceberg.DataFile.
-func (d *DataFile) NullValueCounts() map[int]int64 { return d.counts(nullCountsField) }
+func (d *DataFile) NullValueCounts() map[int]int64 { return counts(d.details().list(nullCountsField)) }
 
 // NaNValueCounts implements iceberg.DataFile.
-func (d *DataFile) NaNValueCounts() map[int]int64 { return d.counts(nanCountsField) }
+func (d *DataFile) NaNValueCounts() map[int]int64 { return counts(d.details().list(nanCountsField)) }
 
 // DistinctValueCounts implements iceberg.DataFile.
-func (d *DataFile) DistinctValueCounts() map[int]int64 { return d.counts(distinctField) }
+func (d *DataFile) DistinctValueCounts() map[int]int64 {
+	return counts(d.details().list(distinctField))
+}
 
 // LowerBoundValues implements iceberg.DataFile.
-func (d *DataFile) LowerBoundValues() map[int][]byte { return d.bounds(lowerField) }
+func (d *DataFile) LowerBoundValues() map[int][]byte { return bounds(d.details().list(lowerField)) }
 
 // UpperBoundValues implements iceberg.DataFile.
-func (d *DataFile) UpperBoundValues() map[int][]byte { return d.bounds(upperField) }
+func (d *DataFile) UpperBoundValues() map[int][]byte { return bounds(d.details().list(upperField)) }
 
 // KeyMetadata implements iceberg.DataFile.
-func (d *DataFile) KeyMetadata() []byte { return bytes.Clone(d.key) }
+func (d *DataFile) KeyMetadata() []byte { return bytes.Clone(d.details().key) }
 
 // SplitOffsets implements iceberg.DataFile.
-func (d *DataFile) SplitOffsets() []int64 { return ints[int64](d.splits) }
+func (d *DataFile) SplitOffsets() []int64 { return ints[int64](d.details().splits) }
 
 // EqualityFieldIDs implements iceberg.DataFile.
-func (d *DataFile) EqualityFieldIDs() []int { return ints[int](d.equality) }
+func (d *DataFile) EqualityFieldIDs() []int { return ints[int](d.details().equality) }
 
 // SortOrderID implements iceberg.DataFile.
-func (d *DataFile) SortOrderID() *int { return copied(d.sortOrder) }
+func (d *DataFile) SortOrderID() *int {
+	if order := d.details().sortOrder; order.there {
+		id := int(order.x)
+		return &id
+	}
+	return nil
+}
 
 // SpecID implements iceberg.DataFile.
 func (d *DataFile) SpecID() int32 { return d.spec }
 
 // FirstRowID implements iceberg.DataFile.
-func (d *DataFile) FirstRowID() *int64 { return copied(d.firstRow) }
+func (d *DataFile) FirstRowID() *int64 { return d.details().firstRow.pointer() }
 
 // ReferencedDataFile implements iceberg.DataFile.
-func (d *DataFile) ReferencedDataFile() *string { return copied(d.referenced) }
-
-// ContentOffset implements iceberg.DataFile.
-func (d *DataFile) ContentOffset() *int64 { return copied(d.offset) }
-
-// ContentSizeInBytes implements iceberg.DataFile.
-func (d *DataFile) ContentSizeInBytes() *int64 { return copied(d.length) }
-
-func copied[T any](p *T) *T {
-	if p == nil {
+func (d *DataFile) ReferencedDataFile() *string {
+	text := d.details().referenced
+	if text == nil {
 		return nil
 	}
-	x := *p
-	return &x
+	name := string(text)
+	return &name
 }
+
+// ContentOffset implements iceberg.DataFile.
+func (d *DataFile) ContentOffset() *int64 { return d.details().offset.pointer() }
+
+// ContentSizeInBytes implements iceberg.DataFile.
+func (d *DataFile) ContentSizeInBytes() *int64 { return d.details().length.pointer() }
 
 // items visits a list's items. The bytes were read through once, so that they are whole.
 func items(list []byte, visit func(in *cursor)) {
@@ -204,8 +231,9 @@ func items(list []byte, visit func(in *cursor)) {
 	}
 }
 
-func (d *DataFile) counts(which role) map[int]int64 {
-	list := d.maps[which-columnSizesField]
+func (d details) list(which role) []byte { return d.maps[which-columnSizesField] }
+
+func counts(list []byte) map[int]int64 {
 	if list == nil {
 		return nil
 	}
@@ -217,8 +245,7 @@ func (d *DataFile) counts(which role) map[int]int64 {
 	return out
 }
 
-func (d *DataFile) bounds(which role) map[int][]byte {
-	list := d.maps[which-columnSizesField]
+func bounds(list []byte) map[int][]byte {
 	if list == nil {
 		return nil
 	}
@@ -241,39 +268,40 @@ func ints[T int | int64](list []byte) []T {
 
 // Writable is the file as iceberg-go's writers of manifests want it.
 func (d *DataFile) Writable(spec iceberg.PartitionSpec) (iceberg.DataFile, error) {
-	b, err := iceberg.NewDataFileBuilder(spec, d.content, d.path, d.FileFormat(), d.partition, nil, nil, d.records, d.size)
+	all := d.details()
+	b, err := iceberg.NewDataFileBuilder(spec, d.content, d.path, iceberg.FileFormat(all.format), d.plan.partitionOf(all.partition), nil, nil, d.records, d.size)
 	if err != nil {
 		return nil, err
 	}
-	set(d.ColumnSizes(), b.ColumnSizes)
-	set(d.ValueCounts(), b.ValueCounts)
-	set(d.NullValueCounts(), b.NullValueCounts)
-	set(d.NaNValueCounts(), b.NaNValueCounts)
-	set(d.LowerBoundValues(), b.LowerBoundValues)
-	set(d.UpperBoundValues(), b.UpperBoundValues)
-	if d.key != nil {
-		b.KeyMetadata(d.KeyMetadata())
+	set(counts(all.list(columnSizesField)), b.ColumnSizes)
+	set(counts(all.list(valueCountsField)), b.ValueCounts)
+	set(counts(all.list(nullCountsField)), b.NullValueCounts)
+	set(counts(all.list(nanCountsField)), b.NaNValueCounts)
+	set(bounds(all.list(lowerField)), b.LowerBoundValues)
+	set(bounds(all.list(upperField)), b.UpperBoundValues)
+	if all.key != nil {
+		b.KeyMetadata(bytes.Clone(all.key))
 	}
-	if d.splits != nil {
-		b.SplitOffsets(d.SplitOffsets())
+	if all.splits != nil {
+		b.SplitOffsets(ints[int64](all.splits))
 	}
-	if d.equality != nil {
-		b.EqualityFieldIDs(d.EqualityFieldIDs())
+	if all.equality != nil {
+		b.EqualityFieldIDs(ints[int](all.equality))
 	}
-	if d.sortOrder != nil {
-		b.SortOrderID(*d.sortOrder)
+	if all.sortOrder.there {
+		b.SortOrderID(int(all.sortOrder.x))
 	}
-	if d.firstRow != nil {
-		b.FirstRowID(*d.firstRow)
+	if all.firstRow.there {
+		b.FirstRowID(all.firstRow.x)
 	}
-	if d.referenced != nil {
-		b.ReferencedDataFile(*d.referenced)
+	if all.referenced != nil {
+		b.ReferencedDataFile(string(all.referenced))
 	}
-	if d.offset != nil {
-		b.ContentOffset(*d.offset)
+	if all.offset.there {
+		b.ContentOffset(all.offset.x)
 	}
-	if d.length != nil {
-		b.ContentSizeInBytes(*d.length)
+	if all.length.there {
+		b.ContentSizeInBytes(all.length.x)
 	}
 	return b.Build(), nil
 }
@@ -285,6 +313,8 @@ func set[T any](m map[int]T, to func(map[int]T) *iceberg.DataFileBuilder) {
 	}
 }
 
+func (d *DataFile) partition() map[int]any { return d.plan.partitionOf(d.details().partition) }
+
 // PartitionValue is the value of one partition field, nil where it is null. It does not
 // change.
-func (d *DataFile) PartitionValue(field int) any { return d.partition[field] }
+func (d *DataFile) PartitionValue(field int) any { return d.partition()[field] }

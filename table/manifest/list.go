@@ -153,7 +153,7 @@ func readLine(in *cursor, root *node, roles []listRole, version int) (iceberg.Ma
 		case listPassed:
 			in.skip(f.node)
 		case manifestPath:
-			path = in.required(f.node)
+			path = string(in.required(f.node))
 		case manifestKey:
 			key, _ = in.text(f.node)
 		case summaries:

@@ -45,7 +45,8 @@ func partitionValues(n *node, spec []byte) ([]value, error) {
 }
 
 // partitionOf is a partition's values by field id, those that are null as nil.
-func (p *plan) partitionOf(in *cursor) map[int]any {
+func (p *plan) partitionOf(raw []byte) map[int]any {
+	in := &cursor{data: raw}
 	if len(p.values) == 0 {
 		return nil
 	}

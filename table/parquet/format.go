@@ -113,24 +113,25 @@ func NewWriter(w io.Writer, schema *arrow.Schema, opts Options) (*Writer, error)
 
 // scratch is what a writer needs only while it works.
 type scratch struct {
-	codec   codec
-	walker  walker
-	indices []int32  // of a page's values in the dictionary
-	seen    []uint64 // a bit for each of them that the page has
-	raw     []byte   // a page, encoded
-	other   []byte   // its values, encoded
-	packed  []byte   // the page compressed
-	joined  []uint64 // its values, where they lay in pieces
-	ends    []uint64 // the same of the ends of texts
-	zstd    *zstdEncoder
-	numbers numbers
-	pages   Pages        // of a source that is merged
-	levels  []uint8      // the same
-	mapped  []int32      // of its dictionary's entries, their numbers here
-	fresh   []int32      // of them, those that are numbered now
-	found   []int32      // their numbers
-	header  bytes.Buffer // of a page
-	out     *bufio.Writer
+	codec                codec
+	walker               walker
+	indices              []int32  // of a page's values in the dictionary
+	seen                 []uint64 // a bit for each of them that the page has
+	raw                  []byte   // a page, encoded
+	other                []byte   // its values, encoded
+	packed               []byte   // the page compressed
+	joined               []uint64 // its values, where they lay in pieces
+	ends                 []uint64 // the same of the ends of texts
+	zstd                 *zstdEncoder
+	numbers              numbers
+	pages                Pages        // of a source that is merged
+	levels               []uint8      // the same
+	mapped               []int32      // of its dictionary's entries, their numbers here
+	wideDictionary, wide Values       // of it, widened values
+	fresh                []int32      // of them, those that are numbered now
+	found                []int32      // their numbers
+	header               bytes.Buffer // of a page
+	out                  *bufio.Writer
 }
 
 func (f *Format) borrow() *scratch {

@@ -267,6 +267,9 @@ func (w *Writer) copyChunk(l *leaf, s *scratch, src *Source, group int) (raw int
 	if cap(p.held)+cap(p.page)+cap(p.packed) > maxKept {
 		s.pages = Pages{}
 	}
+	if cap(s.wide.own)+cap(s.wideDictionary.own) > maxKept {
+		s.wide, s.wideDictionary = Values{}, Values{}
+	}
 	if cap(s.mapped) > maxKept/4 {
 		s.mapped = nil
 	}
@@ -302,18 +305,16 @@ type copier struct {
 	whole  bool // pages may be taken as they are
 	chunk  *format.ColumnMetaData
 
-	dictionary Values // widened
-	plain      Values // widened
-	entry      int64  // bytes of a dictionary's entry, on average
-	rows, raw  int64
+	entry     int64 // bytes of a dictionary's entry, on average
+	rows, raw int64
 }
 
 func (c *copier) copy(s *scratch) error {
 	l, p := c.leaf, c.pages
 	if d := p.Dictionary(); d != nil {
 		if c.from.widen {
-			c.dictionary.widen(d, l.kind)
-			d = &c.dictionary
+			s.wideDictionary.widen(d, l.kind)
+			d = &s.wideDictionary
 		}
 		c.values.takeDictionary(s, d)
 		c.entry = d.size() / int64(max(d.N, 1))
@@ -388,8 +389,8 @@ func (c *copier) add(r *Run, s *scratch) error {
 	}
 	plain := &r.Plain
 	if c.from.widen {
-		c.plain.widen(plain, c.leaf.kind)
-		plain = &c.plain
+		s.wide.widen(plain, c.leaf.kind)
+		plain = &s.wide
 	}
 	c.raw += plain.size()
 	return c.values.takePlain(plain)
