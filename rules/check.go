@@ -227,9 +227,9 @@ func (c *checker) field(n node, id *ast.Ident) node {
 		return c.fail(int(id.Pos()), "", "%s is %s and has no field %q", short(n.String()), sqlName(n.Type()), id.Name)
 	}
 	var names []string
-	for i, f := range col.typ.Fields {
+	for _, f := range col.typ.Fields {
 		if strings.EqualFold(f.Name, id.Name) {
-			return col.then(step{field: f.Name, member: i}, f.Type)
+			return col.then(step{field: f.Name}, f.Type)
 		}
 		names = append(names, f.Name)
 	}

@@ -20,13 +20,12 @@ type column struct {
 
 // step goes on from a value into it.
 type step struct {
-	field  string // of a struct, "" for an element
-	member int    // the field's position
-	key    string // of a map
-	isMap  bool
-	index  int64 // of a list, from 0
-	safe   bool  // NULL beyond the end, not a failure
-	word   string
+	field string // of a struct, "" for an element
+	key   string // of a map
+	isMap bool
+	index int64 // of a list, from 0
+	safe  bool  // NULL beyond the end, not a failure
+	word  string
 }
 
 func (c *column) Type() schemas.Type { return c.typ }
@@ -107,10 +106,13 @@ func (c *column) reach(e *evaluation) (a arrow.Array, index []int32, fails []Fai
 		}
 		switch in := a.(type) {
 		case *array.Struct:
-			if s.field == "" || s.member >= in.NumField() {
+			// By name: a table keeps the order of its own schema, in which members
+			// that came later are the last, whatever the job's schema has.
+			at, ok := in.DataType().(*arrow.StructType).FieldIdx(s.field)
+			if s.field == "" || !ok {
 				return nil, nil, nil, fmt.Errorf("evaluate %s: the batch's %s has no field %q", c, in.DataType(), s.field)
 			}
-			a = in.Field(s.member)
+			a = in.Field(at)
 		case *array.Map:
 			keys, ok := in.Keys().(*array.String)
 			if !ok || !s.isMap {

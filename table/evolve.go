@@ -147,7 +147,7 @@ func (d *diff) members(path []string, is, want []schemas.Field) {
 	}
 	for _, f := range is {
 		if (schemas.Schema{Fields: want}).Index(f.Name) < 0 {
-			d.refuse(at(f.Name), "(%s) is in the table and not in the schema", f.Type)
+			d.refuse(at(f.Name), "(%s) is in the table and not in the schema, where it has to stay", f.Type)
 		}
 	}
 }

@@ -25,21 +25,10 @@ type ScanOptions struct {
 	AheadBytes int64    // that the files which are read at a time have together, unless it is one; 0: no bound
 	Files      []File   // only these, in this order, as Files or a plan gave them; nil: by the fields above
 
-	// Where lets the scan pass over rows that are not in all of these ranges, as far
-	// as statistics of files and pages tell; others of them may come all the same.
-	Where []Range
+	// Where lets the scan pass over rows that are not in all ranges of one of these lists, as
+	// far as statistics of files and pages tell; others of them may come all the same. None: all.
+	Where [][]Range
 }
-
-// Range is what a column's value has to lie in: between Low and High, both
-// included, NULL never.
-type Range struct {
-	Column    string // of type int32, int64, date, timestamp, datetime or string
-	Low, High Limit
-}
-
-// Limit is an end of a Range: a number (a date's days since 1970, a time's
-// microseconds) or a text.
-type Limit = parquet.Limit
 
 const (
 	scanBatchRows = 32 << 10
@@ -71,7 +60,7 @@ func (t *Table) Scan(ctx context.Context, o ScanOptions) iter.Seq2[arrow.RecordB
 			yield(nil, fmt.Errorf("scan table %s: %w", t.name, err))
 			return
 		}
-		scanInOrder(ctx, files, p, o.AheadBytes, func(batch arrow.RecordBatch, err error) bool {
+		scanInOrder(ctx, p.wanted(files), p, o.AheadBytes, func(batch arrow.RecordBatch, err error) bool {
 			if err != nil {
 				err = fmt.Errorf("scan table %s: %w", t.name, err)
 			}
@@ -164,8 +153,8 @@ type projection struct {
 	ice       *icebergtable.Table
 	fs        storage.FS
 	unpack    *parquet.Unpacker
-	defaults  bool            // a column has a value for files that lack it
-	where     []parquet.Range // of columns that are there
+	defaults  bool // a column has a value for files that lack it
+	where     [][]parquet.Range
 	batchRows int
 	names     []string
 	schema    *arrow.Schema
@@ -190,10 +179,6 @@ func (t *Table) newProjection(s *state, o ScanOptions) (*projection, error) {
 		p.names = append(p.names, s.schema.Fields[i].Name)
 	}
 	p.schema = chosen.Arrow()
-	for _, r := range o.Where {
-		if i := s.schema.Index(r.Column); i >= 0 {
-			p.where = append(p.where, parquet.Range{ID: s.schema.Fields[i].ID, Low: r.Low, High: r.High})
-		}
-	}
+	p.where = rangesOf(s.schema, o.Where)
 	return p, nil
 }

@@ -238,7 +238,7 @@ func TestEvolve(t *testing.T) {
 		"column s.c is new and required: rows that are there have no value for it",
 		"column NEW is written new in the table",
 		"column extra is new and required: rows that are there have no value for it",
-		"column j (json) is in the table and not in the schema",
+		"column j (json) is in the table and not in the schema, where it has to stay",
 	}, refused.Differences)
 	require.Equal(t, location, load(t, c, "t").now.Load().ice.MetadataLocation(), "a refusal changes nothing")
 }

@@ -276,7 +276,8 @@ func (w *Writer) arrange(batch arrow.RecordBatch) (arrow.RecordBatch, error) {
 	}
 	columns := make([]arrow.Array, len(w.columns))
 	for i, at := range w.columns {
-		columns[i] = batch.Column(at)
+		columns[i] = arranged(batch.Column(at), w.schema.Field(i).Type)
+		defer columns[i].Release()
 	}
 	return array.NewRecordBatch(w.schema, columns, batch.NumRows()), nil
 }
@@ -293,11 +294,11 @@ func (w *Writer) match(schema *arrow.Schema) ([]int, error) {
 			errs = append(errs, fmt.Errorf("the batch has no column %q", want.Name))
 		case len(found) > 1:
 			errs = append(errs, fmt.Errorf("the batch has column %q %d times", want.Name, len(found)))
-		case !arrow.TypeEqual(schema.Field(found[0]).Type, want.Type):
+		case !sameMembers(schema.Field(found[0]).Type, want.Type):
 			errs = append(errs, fmt.Errorf("column %q is %s in the table and %s in the batch", want.Name, want.Type, schema.Field(found[0]).Type))
 		default:
 			columns[i] = found[0]
-			inOrder = inOrder && found[0] == i
+			inOrder = inOrder && found[0] == i && arrow.TypeEqual(schema.Field(found[0]).Type, want.Type)
 		}
 	}
 	for _, f := range schema.Fields() {

@@ -320,6 +320,7 @@ func (a *app) answer(ctx context.Context, r *resolved, t *table.Table, chosen []
 		}
 	}()
 	var columns []string
+	var filters []rules.Expr
 	for _, rule := range chosen {
 		rule.Emit = tally.OnDemand // less to keep of each group
 		t, err := tally.NewParts(rule, tally.Options{Mem: memory.DefaultAllocator, MaxBytes: int64(a.flags.memory) / 2 / int64(len(chosen))}, runtime.GOMAXPROCS(0))
@@ -328,10 +329,9 @@ func (a *app) answer(ctx context.Context, r *resolved, t *table.Table, chosen []
 		}
 		tallies = append(tallies, t)
 		columns = append(columns, rule.Plan.Columns()...)
+		filters = append(filters, rule.Plan.Filter)
 	}
-	if len(chosen) == 1 { // others may want the rows that one leaves out
-		scan.Where = rangesOf(chosen[0].Plan.Filter)
-	}
+	scan.Where = rangesOf(filters...)
 	var clock *schemas.ZoneClock
 	byDate := func(rule tally.Rule) bool { return rule.Scope == tally.Partition }
 	if r.time != nil && (slices.ContainsFunc(chosen, byDate) || len(columns) == 0) {
@@ -369,14 +369,18 @@ func (a *app) answer(ctx context.Context, r *resolved, t *table.Table, chosen []
 	return answers, nil
 }
 
-// rangesOf are ranges of columns that a condition asks for, so that a scan passes
-// over files and pages that have none of them.
-func rangesOf(filter rules.Expr) (out []table.Range) {
+// rangesOf are the ranges of columns that conditions ask for, of which any may hold, so that a
+// scan passes over files and pages that have no row for one of them.
+func rangesOf(filters ...rules.Expr) (out [][]table.Range) {
 	limit := func(b rules.Bound) table.Limit {
-		return table.Limit{Set: b.Set, Int: b.Int, Text: []byte(b.Text)}
+		return table.Limit{Set: b.Set, Int: b.Int, Float: b.Float, Decimal: b.Decimal, Text: []byte(b.Text)}
 	}
-	for _, r := range rules.Ranges(filter) {
-		out = append(out, table.Range{Column: r.Column, Low: limit(r.Low), High: limit(r.High)})
+	for _, all := range rules.AnyRanges(filters...) {
+		var list []table.Range
+		for _, r := range all {
+			list = append(list, table.Range{Path: r.Path, Low: limit(r.Low), High: limit(r.High)})
+		}
+		out = append(out, list)
 	}
 	return out
 }

@@ -113,13 +113,14 @@ func BenchmarkPoll(b *testing.B) {
 
 func TestUnreachable(t *testing.T) {
 	c := newCluster(t, kfake.SeedTopics(1, "Events"))
-	s := c.source(Options{Follow: true, ConnectTimeout: 100 * time.Millisecond, Outage: 200 * time.Millisecond, RefreshInterval: 10 * time.Millisecond})
+	s := c.source(Options{Follow: true, RefreshInterval: 10 * time.Millisecond})
 	c.produce(c.numbered(0, 0, 2)...)
 	r := newRun(t, s)
 	for r.count() < 2 {
 		require.True(t, r.step(), r.err)
 	}
 	c.Close()
+	s.impatient(100*time.Millisecond, 200*time.Millisecond)
 	require.ErrorIs(t, r.all().err, brokers.ErrUnreachable)
 	require.ErrorContains(t, r.err, c.addrs[0])
 
@@ -127,6 +128,12 @@ func TestUnreachable(t *testing.T) {
 	_, err := away.ID(t.Context())
 	require.ErrorIs(t, err, brokers.ErrUnreachable)
 	require.ErrorIs(t, newRun(t, away).all().err, brokers.ErrUnreachable)
+}
+
+// impatient sets limits that a broker keeps to only where it is away: a slow machine
+// could not begin to read within them. Nobody polls meanwhile.
+func (s *Source) impatient(connect, outage time.Duration) {
+	s.opts.ConnectTimeout, s.opts.Outage = connect, outage
 }
 
 // The other brokers answer; the one that leads the partition does not.
@@ -149,12 +156,13 @@ func TestUnreachableLeader(t *testing.T) {
 // A broker that comes back is read on from, without loss.
 func TestOutageThatEnds(t *testing.T) {
 	c := newCluster(t, kfake.SeedTopics(1, "Events"), kfake.NumBrokers(1))
-	s := c.source(Options{Follow: true, ConnectTimeout: 100 * time.Millisecond, Outage: time.Hour, RefreshInterval: 10 * time.Millisecond})
+	s := c.source(Options{Follow: true, RefreshInterval: 10 * time.Millisecond})
 	c.produce(c.numbered(0, 0, 2)...)
 	r := newRun(t, s)
 	for r.count() < 2 {
 		require.True(t, r.step(), r.err)
 	}
+	s.impatient(100*time.Millisecond, time.Hour)
 	var down atomic.Bool
 	down.Store(true)
 	dropped := make(chan struct{}, 1)
@@ -189,7 +197,7 @@ func TestOutageThatEnds(t *testing.T) {
 func TestRealBrokerComesBack(t *testing.T) {
 	k := servicetest.Kafka(t, services.Options{})
 	c := realCluster(t, k, 2)
-	s := c.source(Options{Follow: true, ConnectTimeout: 500 * time.Millisecond, Outage: time.Hour, RefreshInterval: 50 * time.Millisecond})
+	s := c.source(Options{Follow: true, Outage: time.Hour, RefreshInterval: 50 * time.Millisecond})
 	r := newRun(t, s)
 	var want []string
 	step := func(value string) {
@@ -208,6 +216,7 @@ func TestRealBrokerComesBack(t *testing.T) {
 		}
 	}
 	step("before")
+	s.impatient(500*time.Millisecond, time.Hour)
 	require.NoError(t, k.Kill())
 	unseen()
 	require.NoError(t, k.Restart(t.Context()))

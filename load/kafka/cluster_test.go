@@ -121,7 +121,7 @@ func (c *cluster) sink(change func(map[string][]Output), rules ...string) *Sink 
 	if change != nil {
 		change(outputs)
 	}
-	s, err := New(c.config(), outputs, Options{ConnectTimeout: 5 * time.Second})
+	s, err := New(c.config(), outputs, Options{})
 	require.NoError(c.t, err)
 	c.t.Cleanup(func() { require.NoError(c.t, s.Close()) })
 	return s

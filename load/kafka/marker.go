@@ -83,11 +83,15 @@ func (s *Sink) prepareTopics(ctx context.Context) error {
 		switch {
 		case name == s.owner.markers && missing:
 			compact := "compact"
-			err = s.create(ctx, admin, name, Create{Partitions: s.owner.partition + 1}, map[string]*string{"cleanup.policy": &compact})
+			var made bool
+			made, err = s.create(ctx, admin, name, Create{Partitions: s.owner.partition + 1}, map[string]*string{"cleanup.policy": &compact})
+			if err == nil && !made { // by another shard's owner, who needs fewer partitions perhaps
+				err = s.grow(ctx, admin)
+			}
 		case name == s.owner.markers && detail.Err == nil:
 			err = s.checkMarkers(ctx, admin, len(detail.Partitions))
 		case missing && create != nil:
-			err = s.create(ctx, admin, name, *create, nil)
+			_, err = s.create(ctx, admin, name, *create, nil)
 		case missing:
 			err = fmt.Errorf("%w; hint: kafka-topics.sh --bootstrap-server %s --create --topic %s, or create: {partitions: 1} in the output",
 				brokers.ErrUnknownTopic, s.cluster.Brokers[0], name)
@@ -101,22 +105,23 @@ func (s *Sink) prepareTopics(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (s *Sink) create(ctx context.Context, admin *kadm.Client, name string, c Create, configs map[string]*string) error {
+// create makes a topic; made is false where another owner did so just now.
+func (s *Sink) create(ctx context.Context, admin *kadm.Client, name string, c Create, configs map[string]*string) (made bool, err error) {
 	if c.Partitions == 0 {
 		c.Partitions = -1
 	}
 	if c.Replication == 0 {
 		c.Replication = -1
 	}
-	_, err := admin.CreateTopic(ctx, c.Partitions, c.Replication, configs, name)
+	_, err = admin.CreateTopic(ctx, c.Partitions, c.Replication, configs, name)
 	if errors.Is(err, kerr.TopicAlreadyExists) {
-		return nil // by another owner, just now
+		return false, nil
 	}
 	if err != nil {
-		return fmt.Errorf("create: %w", err)
+		return false, fmt.Errorf("create: %w", err)
 	}
 	s.opts.Log.Info("made a topic", "topic", name, "cluster", s.cluster.Name())
-	return nil
+	return true, nil
 }
 
 // checkMarkers refuses a topic that forgets, and adds the shard's partition.
@@ -140,11 +145,16 @@ func (s *Sink) checkMarkers(ctx context.Context, admin *kadm.Client, partitions 
 	if int(s.owner.partition) < partitions {
 		return nil
 	}
+	return s.grow(ctx, admin)
+}
+
+// grow makes the marker topic have the shard's partition, where it does not.
+func (s *Sink) grow(ctx context.Context, admin *kadm.Client) error {
 	grown, err := admin.UpdatePartitions(ctx, int(s.owner.partition)+1, s.owner.markers)
 	if err == nil {
 		err = grown.Error()
 	}
-	if err != nil && !errors.Is(err, kerr.InvalidPartitions) { // another owner was faster
+	if err != nil && !errors.Is(err, kerr.InvalidPartitions) { // it has as many
 		return fmt.Errorf("add partitions: %w", err)
 	}
 	return nil

@@ -318,6 +318,31 @@ func testTopics(t *testing.T, b broker) {
 	require.Equal(t, 5, c.partitions(c.markers()))
 }
 
+// Owners of two shards begin at once on a cluster without the marker topic: who comes
+// second to make it finds one that lacks its partition.
+func TestMarkersMadeByAnother(t *testing.T) {
+	c := newCluster(t, kfake.SeedTopics(1, "paid"))
+	first, second := c.sink(nil, "paid"), c.sink(nil, "paid")
+	var err error
+	var once atomic.Bool
+	c.ControlKey(int16(kmsg.CreateTopics), func(kmsg.Request) (kmsg.Response, error, bool) {
+		if !once.CompareAndSwap(false, true) {
+			return nil, nil, false // the first one's, in between
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_, err = first.Open(t.Context(), c.pipeline(), "Events/0", 1)
+		}()
+		c.SleepControl(func() { <-done })
+		return nil, nil, false
+	})
+	_, late := second.Open(t.Context(), c.pipeline(), "Events/2", 1)
+	require.NoError(t, err)
+	require.NoError(t, late)
+	require.Equal(t, 3, c.partitions(c.markers()))
+}
+
 func policies(configs kadm.ResourceConfigs) (out []string) {
 	for _, topic := range configs {
 		for _, c := range topic.Configs {

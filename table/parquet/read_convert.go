@@ -26,7 +26,7 @@ type conversion struct {
 	// convert writes the values of src to dst, which has room for them; nil: they
 	// are the same.
 	convert func(dst, src []byte) error
-	exact   bool // a value is the same number as in the file: statistics tell about it
+	ordered bool // values are in the order that Parquet's statistics have: they tell about them
 }
 
 var errRange = errors.New("a value is beyond what its type in the table holds")
@@ -45,24 +45,23 @@ func (c *Column) conversionTo(t arrow.DataType) (conversion, error) {
 }
 
 func (c *Column) findConversion(t arrow.DataType) (conversion, bool) {
-	fixed := func(width int) conversion { return conversion{layout: fixedLayout, width: width, exact: true} }
+	fixed := func(width int) conversion { return conversion{layout: fixedLayout, width: width, ordered: true} }
 	made := func(width int, convert func(dst, src []byte) error) conversion {
-		return conversion{layout: fixedLayout, width: width, convert: convert}
+		return conversion{layout: fixedLayout, width: width, convert: convert, ordered: true}
 	}
 	none := conversion{}
 	number, small := c.integer()
+	integer := func(v conversion) conversion { v.ordered = c.signed(); return v }
 	switch t := t.(type) {
 	case *arrow.BooleanType:
 		return conversion{layout: bitLayout}, c.Physical == format.Boolean
 	case *arrow.Int32Type:
-		return fixed(4), number && small && c.Physical == format.Int32
+		return integer(fixed(4)), number && small && c.Physical == format.Int32
 	case *arrow.Int64Type:
 		if number && small && c.Physical == format.Int32 {
-			v := made(8, widenInts)
-			v.exact = true
-			return v, true
+			return integer(made(8, widenInts)), true
 		}
-		return fixed(8), number && c.Physical == format.Int64
+		return integer(fixed(8)), number && c.Physical == format.Int64
 	case *arrow.Float32Type:
 		return fixed(4), c.Physical == format.Float
 	case *arrow.Float64Type:
@@ -96,7 +95,7 @@ func (c *Column) findConversion(t arrow.DataType) (conversion, bool) {
 	case *arrow.StringType, *arrow.BinaryType:
 		switch c.logical.Value.(type) {
 		case nil, *format.StringType, *format.JsonType, *format.EnumType:
-			return conversion{layout: textLayout, exact: true}, c.Physical == format.ByteArray
+			return conversion{layout: textLayout, ordered: true}, c.Physical == format.ByteArray
 		}
 		return none, false
 	case *arrow.FixedSizeBinaryType:
@@ -121,6 +120,12 @@ func (c *Column) integer() (is, small bool) {
 	return false, false
 }
 
+// signed tells whether statistics of the leaf's integers compare them as such with a sign.
+func (c *Column) signed() bool {
+	l, is := c.logical.Value.(*format.IntType)
+	return !is || l.IsSigned
+}
+
 func isMicros(u format.TimeUnit) bool { _, is := u.Value.(*format.MicroSeconds); return is }
 
 func (c *Column) timestampTo(t *arrow.TimestampType) (conversion, bool) {
@@ -138,7 +143,7 @@ func (c *Column) timestampTo(t *arrow.TimestampType) (conversion, bool) {
 	}
 	switch is.Unit.Value.(type) {
 	case *format.MicroSeconds:
-		v.exact = true
+		v.ordered = true
 		return v, true
 	case *format.MilliSeconds:
 		v.convert = millis

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/apache/arrow-go/v18/arrow/decimal128"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/parquet-go/parquet-go/format"
 	"github.com/stretchr/testify/require"
@@ -47,7 +48,12 @@ func readAny(data []byte, g *rand.Rand, s schemas.Schema) error {
 		}
 	}
 	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
-	rows, err := f.Rows(s.Arrow(), RowsOptions{Mem: mem, Batch: 3000, Where: []Range{{ID: 1, Low: Limit{Set: true, Int: 5, Text: []byte("v5")}}}})
+	var where [][]Range
+	for _, field := range s.Fields {
+		five := Limit{Set: true, Int: 5, Float: 5, Decimal: decimal128.FromI64(5), Text: []byte("v5")}
+		where = append(where, []Range{{ID: field.ID, Type: field.Type.Arrow(), Low: five}, {ID: field.ID, Type: field.Type.Arrow(), High: five}})
+	}
+	rows, err := f.Rows(s.Arrow(), RowsOptions{Mem: mem, Batch: 3000, Where: where})
 	if err != nil {
 		return errors.Join(all, err)
 	}

@@ -1,117 +1,63 @@
 package parquet
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 
 	"github.com/parquet-go/parquet-go/format"
 )
 
-// Range is what a column's value has to lie in for a row to be wanted: between
-// Low and High, both included, null never.
-type Range struct {
-	ID        int // of a column that is in no list
-	Low, High Limit
-}
-
-// Limit is an end of a Range.
-type Limit struct {
-	Set  bool   // false: there is no end
-	Int  int64  // of an integer, a date (days since 1970), a timestamp (microseconds)
-	Text []byte // of a text
-}
-
-// rankedColumn is a leaf whose statistics tell whether values lie in a range.
-type rankedColumn struct {
-	*Column
-	text bool
-}
-
-// ranked finds the leaf of a range. none: the file has no such column, so that
-// it is null in all rows. known: its statistics can be compared.
-func (f *File) ranked(id int) (c rankedColumn, none, known bool) {
-	for _, l := range f.leaves {
-		if l.ID != id {
-			continue
-		}
-		if l.MaxRep > 0 {
-			return c, false, false
-		}
-		c.Column = l
-		switch v := l.logical.Value.(type) {
-		case nil:
-			c.text = l.Physical == format.ByteArray
-		case *format.StringType:
-			c.text = true
-		case *format.IntType:
-			known = v.IsSigned
-		case *format.DateType:
-			known = true
-		case *format.TimestampType:
-			known = isMicros(v.Unit)
-		}
-		number := l.Physical == format.Int32 || l.Physical == format.Int64
-		if l.logical.Value == nil {
-			known = number
-		}
-		ordered := len(f.meta.ColumnOrders) == len(f.leaves) // else nobody says how texts compare
-		return c, false, known && number || c.text && ordered && l.Physical == format.ByteArray
-	}
-	return c, true, false
-}
-
-// outside tells whether values between low and high, as Parquet's statistics
-// have them, all lie outside r. false, too, where it is not known.
-func (c rankedColumn) outside(r Range, low, high []byte) bool {
-	if c.text {
-		return r.Low.Set && len(high) > 0 && bytes.Compare(high, r.Low.Text) < 0 || r.High.Set && len(low) > 0 && bytes.Compare(low, r.High.Text) > 0
-	}
-	number := func(b []byte) (int64, bool) {
-		switch {
-		case len(b) != c.Width:
-			return 0, false
-		case c.Width == 4:
-			return int64(int32(binary.LittleEndian.Uint32(b))), true
-		default:
-			return int64(binary.LittleEndian.Uint64(b)), true
-		}
-	}
-	if top, ok := number(high); ok && r.Low.Set && top < r.Low.Int {
-		return true
-	}
-	bottom, ok := number(low)
-	return ok && r.High.Set && bottom > r.High.Int
-}
-
-// wanted are the rows of a row group that may be in all ranges, by the group's
-// statistics and by the page index.
-func (f *File) wanted(group int, where []Range) ([]stretch, error) {
+// wanted are the rows of a row group that may be in all ranges of one of the lists, by
+// the group's statistics and by the page index.
+func (f *File) wanted(group int, where [][]Range) ([]stretch, error) {
 	n := f.GroupRows(group)
 	if n == 0 {
 		return nil, nil
 	}
-	out := []stretch{{0, n}}
+	if len(where) == 0 {
+		return []stretch{{0, n}}, nil
+	}
+	p := pruner{file: f, group: group, indexes: map[int]*pageIndex{}}
+	var out []stretch
+	for _, all := range where {
+		rows, err := p.inAll(all)
+		if err != nil {
+			return nil, err
+		}
+		out = unite(out, rows)
+	}
+	return out, nil
+}
+
+// pruner finds the rows of a row group. It reads a page index once.
+type pruner struct {
+	file    *File
+	group   int
+	indexes map[int]*pageIndex // by leaf; nil: it has none
+}
+
+// inAll are the rows that may be in all ranges.
+func (p *pruner) inAll(where []Range) ([]stretch, error) {
+	out := []stretch{{0, p.file.GroupRows(p.group)}}
 	for _, r := range where {
-		c, none, known := f.ranked(r.ID)
+		c, none, known := p.file.ranked(r)
 		if none {
 			return nil, nil
 		}
 		if !known {
 			continue
 		}
-		m := &f.chunk(group, c.Leaf).MetaData
+		m := &p.file.chunk(p.group, c.Leaf).MetaData
 		s := &m.Statistics
-		if s.NullCount > 0 && s.NullCount == m.NumValues || c.outside(r, s.MinValue, s.MaxValue) {
+		if s.NullCount > 0 && s.NullCount == m.NumValues || r.Outside(c.limit(s.MinValue), c.limit(s.MaxValue)) {
 			return nil, nil
 		}
-		pages, err := f.wantedPages(group, c, r)
+		index, err := p.index(c)
 		if err != nil {
 			return nil, fmt.Errorf("the page index of column %s: %w", dotted(c.Path), err)
 		}
-		if pages != nil {
-			out = intersect(out, pages)
+		if index != nil {
+			out = intersect(out, index.wanted(c, r))
 		}
 	}
 	return out, nil
@@ -120,14 +66,28 @@ func (f *File) wanted(group int, where []Range) ([]stretch, error) {
 // maxIndex bounds a page index: pages have some thousand rows.
 const maxIndex = 64 << 20
 
-// wantedPages are the rows of the pages that may have values in r; nil: the
-// chunk has no index.
-func (f *File) wantedPages(group int, c rankedColumn, r Range) ([]stretch, error) {
-	chunk := f.chunk(group, c.Leaf)
+// pageIndex is what a chunk's pages have, and their rows.
+type pageIndex struct {
+	rows []stretch
+	format.ColumnIndex
+}
+
+// index reads the index of a leaf's chunk; nil: it has none, or a single page.
+func (p *pruner) index(c *Column) (*pageIndex, error) {
+	if index, read := p.indexes[c.Leaf]; read {
+		return index, nil
+	}
+	index, err := p.file.pageIndex(p.group, c.Leaf)
+	p.indexes[c.Leaf] = index
+	return index, err
+}
+
+func (f *File) pageIndex(group, leaf int) (*pageIndex, error) {
+	chunk := f.chunk(group, leaf)
 	if chunk.ColumnIndexOffset == 0 || chunk.ColumnIndexLength <= 0 || chunk.ColumnIndexLength > maxIndex {
 		return nil, nil
 	}
-	places, err := f.places(group, c.Leaf)
+	places, err := f.places(group, leaf)
 	if err != nil || len(places) < 2 {
 		return nil, err
 	}
@@ -135,21 +95,29 @@ func (f *File) wantedPages(group int, c rankedColumn, r Range) ([]stretch, error
 	if err := f.readAt(data, chunk.ColumnIndexOffset); err != nil {
 		return nil, err
 	}
-	var index format.ColumnIndex
-	if err := decodeThrift(data, &index); err != nil {
+	index := &pageIndex{}
+	if err := decodeThrift(data, &index.ColumnIndex); err != nil {
 		return nil, err
 	}
 	if k := len(places); len(index.NullPages) != k || len(index.MinValues) != k || len(index.MaxValues) != k {
 		return nil, errIndex
 	}
-	out := []stretch{}
-	for i := range places {
-		if index.NullPages[i] || c.outside(r, index.MinValues[i], index.MaxValues[i]) {
-			continue
-		}
-		s := stretch{places[i].FirstRowIndex, f.GroupRows(group)}
+	for i, at := range places {
+		s := stretch{at.FirstRowIndex, f.GroupRows(group)}
 		if i+1 < len(places) {
 			s.to = places[i+1].FirstRowIndex
+		}
+		index.rows = append(index.rows, s)
+	}
+	return index, nil
+}
+
+// wanted are the rows of the pages that may have values in r.
+func (x *pageIndex) wanted(c *Column, r Range) []stretch {
+	out := []stretch{}
+	for i, s := range x.rows {
+		if x.NullPages[i] || r.Outside(c.limit(x.MinValues[i]), c.limit(x.MaxValues[i])) {
+			continue
 		}
 		if last := len(out) - 1; last >= 0 && out[last].to == s.from {
 			out[last].to = s.to
@@ -157,7 +125,7 @@ func (f *File) wantedPages(group int, c rankedColumn, r Range) ([]stretch, error
 			out = append(out, s)
 		}
 	}
-	return out, nil
+	return out
 }
 
 var errIndex = errors.New("the page index does not fit the pages")
@@ -201,6 +169,23 @@ func intersect(a, b []stretch) []stretch {
 		} else {
 			b = b[1:]
 		}
+	}
+	return out
+}
+
+// unite are the rows that are in one of the lists, which are in order.
+func unite(a, b []stretch) []stretch {
+	var out []stretch
+	for len(a) > 0 || len(b) > 0 {
+		if len(a) == 0 || len(b) > 0 && b[0].from < a[0].from {
+			a, b = b, a
+		}
+		if last := len(out) - 1; last >= 0 && a[0].from <= out[last].to {
+			out[last].to = max(out[last].to, a[0].to)
+		} else {
+			out = append(out, a[0])
+		}
+		a = a[1:]
 	}
 	return out
 }

@@ -80,31 +80,36 @@ func TestRangesPassOverPages(t *testing.T) {
 		require.NoError(t, w.Write(batch))
 		require.NoError(t, w.Close())
 	}
-	num := func(id int, low, high int64) Range {
-		return Range{ID: id, Low: Limit{Set: true, Int: low}, High: Limit{Set: true, Int: high}}
+	number := func(id int, low, high Limit) Range {
+		kind := map[int]schemas.Kind{1: schemas.Int64, 4: schemas.Int32, 5: schemas.Date, 77: schemas.Int64}[id]
+		return Range{ID: id, Type: schemas.Type{Kind: kind}.Arrow(), Low: low, High: high}
 	}
+	is := func(x int64) Limit { return Limit{Set: true, Int: x} }
+	num := func(id int, low, high int64) Range { return number(id, is(low), is(high)) }
 	text := func(low, high string) Range {
-		return Range{ID: 2, Low: Limit{Set: true, Text: []byte(low)}, High: Limit{Set: true, Text: []byte(high)}}
+		return Range{ID: 2, Type: arrow.BinaryTypes.String, Low: Limit{Set: true, Text: []byte(low)}, High: Limit{Set: true, Text: []byte(high)}}
 	}
 	for name, each := range map[string]struct {
-		where []Range
+		where [][]Range
 		want  func(i int) bool // of rows whose n is not null
 		nulls bool             // n may be
 		few   bool             // a small part of the file is read
 	}{
 		"all":       {nil, func(int) bool { return true }, true, false},
-		"number":    {[]Range{num(1, 3*70_100-1000, 3*70_400-1000)}, func(i int) bool { return i >= 70_100 && i <= 70_400 }, false, true},
-		"above":     {[]Range{{ID: 1, Low: Limit{Set: true, Int: 3*199_900 - 1000}}}, func(i int) bool { return i >= 199_900 }, false, true},
-		"below":     {[]Range{{ID: 1, High: Limit{Set: true, Int: -1000}}}, func(i int) bool { return i == 0 }, false, true},
-		"text":      {[]Range{text("0123456", "0123556")}, func(i int) bool { return i >= 123_456 && i <= 123_556 }, true, true},
-		"first":     {[]Range{text("0000000", "0000000")}, func(i int) bool { return i == 0 }, true, true},
-		"last":      {[]Range{text("0199999", "0199999")}, func(i int) bool { return i == rows-1 }, true, true},
-		"date":      {[]Range{num(5, 7, 7)}, func(i int) bool { return i/10_000 == 7 }, true, false},
-		"both":      {[]Range{num(1, 0, 3*100_000), text("0050000", "0050100")}, func(i int) bool { return i >= 50_000 && i <= 50_100 }, false, true},
-		"apart":     {[]Range{num(5, 2, 2), text("0150000", "0150100")}, func(int) bool { return false }, true, true},
-		"none":      {[]Range{num(1, 1<<40, 1<<41)}, func(int) bool { return false }, true, true},
-		"in a list": {[]Range{num(4, 1<<20, 1<<21)}, func(int) bool { return true }, true, false},
-		"no column": {[]Range{num(77, 0, 1)}, func(int) bool { return false }, true, true},
+		"number":    {[][]Range{{num(1, 3*70_100-1000, 3*70_400-1000)}}, func(i int) bool { return i >= 70_100 && i <= 70_400 }, false, true},
+		"above":     {[][]Range{{number(1, is(3*199_900-1000), Limit{})}}, func(i int) bool { return i >= 199_900 }, false, true},
+		"below":     {[][]Range{{number(1, Limit{}, is(-1000))}}, func(i int) bool { return i == 0 }, false, true},
+		"text":      {[][]Range{{text("0123456", "0123556")}}, func(i int) bool { return i >= 123_456 && i <= 123_556 }, true, true},
+		"first":     {[][]Range{{text("0000000", "0000000")}}, func(i int) bool { return i == 0 }, true, true},
+		"last":      {[][]Range{{text("0199999", "0199999")}}, func(i int) bool { return i == rows-1 }, true, true},
+		"date":      {[][]Range{{num(5, 7, 7)}}, func(i int) bool { return i/10_000 == 7 }, true, false},
+		"both":      {[][]Range{{num(1, 0, 3*100_000), text("0050000", "0050100")}}, func(i int) bool { return i >= 50_000 && i <= 50_100 }, false, true},
+		"apart":     {[][]Range{{num(5, 2, 2), text("0150000", "0150100")}}, func(int) bool { return false }, true, true},
+		"either":    {[][]Range{{num(1, 3*70_100-1000, 3*70_400-1000)}, {text("0000000", "0000001")}}, func(i int) bool { return i < 2 || i >= 70_100 && i <= 70_400 }, false, true},
+		"or all":    {[][]Range{{num(1, 1<<40, 1<<41)}, {}}, func(int) bool { return true }, true, false},
+		"none":      {[][]Range{{num(1, 1<<40, 1<<41)}}, func(int) bool { return false }, true, true},
+		"in a list": {[][]Range{{num(4, 1<<20, 1<<21)}}, func(int) bool { return true }, true, false},
+		"no column": {[][]Range{{num(77, 0, 1)}}, func(int) bool { return false }, true, true},
 	} {
 		for writer, data := range map[string][]byte{"own": own.Bytes(), "index": index.Bytes(), "plain": plain.Bytes()} {
 			t.Run(name+"/"+writer, func(t *testing.T) {

@@ -18,8 +18,11 @@ import (
 // RowsOptions choose what Rows reads.
 type RowsOptions struct {
 	Mem   memory.Allocator
-	Batch int     // rows of a batch at most
-	Where []Range // parts of the file where no row is in all of them are passed over
+	Batch int // rows of a batch at most
+
+	// Where wants the rows that are in all ranges of one of the lists: parts of the file
+	// that have none of them are passed over. None: all rows.
+	Where [][]Range
 }
 
 // Rows reads a file as Arrow batches, in the file's order. It belongs to one

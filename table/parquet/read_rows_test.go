@@ -168,6 +168,7 @@ func requireFile(t *testing.T, g *rand.Rand, f *File, s schemas.Schema, want []p
 		batch.Release()
 	}
 	require.Len(t, want, at)
+	requirePruned(t, g, f, s, want)
 }
 
 // validate checks what Arrow's readers rely on.
