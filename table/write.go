@@ -410,8 +410,8 @@ func (w *Writer) reset() (err error) {
 // empty and may be used again.
 func (w *Writer) Abort(ctx context.Context) error {
 	var errs []error
-	_ = w.wait() // a file that did not become durable has removed itself
-	w.folders.drop()
+	_ = w.wait()         // a file that did not become durable has removed itself
+	_ = w.folders.drop() // nothing will lie in them
 	for _, p := range w.parts {
 		if p.file != nil {
 			errs = append(errs, p.file.abort())

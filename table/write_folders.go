@@ -37,7 +37,7 @@ func (f *folders) make(ctx context.Context, files storage.FS) {
 // finish returns once all are made: only then what lies in them is durable.
 func (f *folders) finish(ctx context.Context, files storage.FS) error {
 	next := f.next
-	if err := f.drop(); err != nil {
+	if err := f.drop(); err != nil || len(next) == 0 {
 		return err
 	}
 	return storage.MakeFolders(ctx, files, next)
