@@ -12,6 +12,9 @@ import (
 // few bytes each in every checkpoint.
 const mostCounts = 16384
 
+// nearDates is how many dates around a batch's first are counted in an array.
+const nearDates = 4096
+
 // noDate is where rows without an event time are counted.
 const noDate = math.MinInt32
 
@@ -41,13 +44,27 @@ func (c RowCounts) add(partition string, rows int64, dates []int32) {
 		days[noDate] += rows
 		return
 	}
+	if len(dates) == 0 {
+		return
+	}
+	var near [nearDates]int64 // by date less base: a hash a row shows where dates are mixed
+	base := dates[0] - nearDates/2
 	for begin := 0; begin < len(dates); { // rows of a date mostly come together
 		end := begin + 1
 		for end < len(dates) && dates[end] == dates[begin] {
 			end++
 		}
-		days[dates[begin]] += int64(end - begin)
+		if at := uint32(dates[begin] - base); at < nearDates {
+			near[at] += int64(end - begin)
+		} else {
+			days[dates[begin]] += int64(end - begin)
+		}
 		begin = end
+	}
+	for at, n := range near {
+		if n > 0 {
+			days[base+int32(at)] += n
+		}
 	}
 }
 

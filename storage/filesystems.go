@@ -33,6 +33,7 @@ var _ interface {
 	Sweeper
 	Expecter
 	WholeReader
+	FolderMaker
 	io.Closer
 } = (*Filesystems)(nil)
 
@@ -141,6 +142,19 @@ func (f *Filesystems) Expect(ctx context.Context, uris []string) {
 			Expect(ctx, files, of)
 		}
 	}
+}
+
+// MakeFolders implements FolderMaker.
+func (f *Filesystems) MakeFolders(ctx context.Context, uris []string) error {
+	var errs []error
+	for _, of := range bySchemes(uris) {
+		files, err := f.Of(ctx, of[0])
+		if err == nil {
+			err = MakeFolders(ctx, files, of)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 func bySchemes(uris []string) map[string][]string {

@@ -304,6 +304,38 @@ func makeFolder(name string) error {
 	return syncFolder(parent)
 }
 
+// MakeFolders implements FolderMaker: each parent is waited for once.
+func (l Local) MakeFolders(ctx context.Context, uris []string) error {
+	parents := map[string]bool{}
+	var errs []error
+	for _, uri := range uris {
+		if ctx.Err() != nil {
+			errs = append(errs, context.Cause(ctx))
+			break
+		}
+		name, err := l.Path(uri)
+		if err == nil {
+			err = os.Mkdir(name, 0o755)
+		}
+		switch {
+		case err == nil:
+			parents[filepath.Dir(name)] = true
+		case errors.Is(err, fs.ErrNotExist):
+			err = makeFolder(name)
+		case errors.Is(err, fs.ErrExist):
+			err = nil // what a file in its place means, Create says
+		}
+		errs = append(errs, err)
+	}
+	for parent := range parents { // also after an error: a folder that is there is taken for durable
+		errs = append(errs, syncFolder(parent))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("make folders: %w", err)
+	}
+	return nil
+}
+
 func syncFolder(name string) error {
 	f, err := os.Open(name)
 	if err != nil {

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -169,6 +170,25 @@ func TestFolderInTheWay(t *testing.T) {
 	require.NoError(t, MakeFolder(root+"/deep/er"))
 	require.NoError(t, MakeFolder(root+"/deep/er"))
 	require.DirExists(t, root+"/deep/er")
+}
+
+func TestMakeFolders(t *testing.T) {
+	root := t.TempDir()
+	f := NewFilesystems(Local{}, nil)
+	require.NoError(t, os.Mkdir(root+"/there", 0o755))
+	require.NoError(t, os.WriteFile(root+"/file", nil, 0o644))
+	uris := []string{root + "/a/b=1", "file://" + root + "/a/b=2", root + "/there", root + "/file"}
+	for range 2 {
+		require.NoError(t, MakeFolders(t.Context(), f, uris))
+	}
+	require.Equal(t, []string{"a", "file", "there"}, names(t, root))
+	require.Equal(t, []string{"b=1", "b=2"}, names(t, root+"/a"))
+	require.ErrorContains(t, MakeFolders(t.Context(), f, []string{root + "/file/x"}), "not a directory")
+
+	ended, end := context.WithCancelCause(t.Context())
+	end(errors.New("the operator stopped it"))
+	require.ErrorContains(t, MakeFolders(ended, f, []string{root + "/c"}), "the operator stopped it")
+	require.NoDirExists(t, root+"/c")
 }
 
 func TestDiskFull(t *testing.T) {

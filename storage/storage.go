@@ -160,6 +160,21 @@ func SizeError(uri string, has int64, said int) error {
 	return fmt.Errorf("read %s: %w: %d bytes, not %d", uri, ErrSize, has, said)
 }
 
+// FolderMaker is an FS that waits for each folder that it makes, but once for many.
+type FolderMaker interface {
+	// MakeFolders makes folders, durably, that files are created in soon. What of them
+	// is not made Create makes. After an error it is not known which of them will last.
+	MakeFolders(ctx context.Context, uris []string) error
+}
+
+// MakeFolders has the FS make folders where it is a FolderMaker.
+func MakeFolders(ctx context.Context, files FS, uris []string) error {
+	if m, ok := files.(FolderMaker); ok {
+		return m.MakeFolders(ctx, uris)
+	}
+	return nil
+}
+
 // Classed is an FS of a store that has storage classes.
 type Classed interface {
 	// WithClass is the same filesystem, whose new files have a storage class. Close

@@ -82,6 +82,7 @@ type Writer struct {
 	opened   int             // files begun
 	done     []*ended        // files completed, in the order in which that began
 	ending   *errgroup.Group // makes those before the flush durable; nil: none yet
+	folders  folders         // of the open files
 	err      error
 }
 
@@ -157,6 +158,7 @@ func (w *Writer) write(ctx context.Context, batch arrow.RecordBatch) error {
 	if err := w.append(ctx, batch, touched); err != nil {
 		return err
 	}
+	w.folders.make(ctx, w.fs)
 	w.appended += batch.NumRows()
 	w.count()
 	for _, number := range touched {
@@ -346,6 +348,10 @@ func (w *Writer) Flush(ctx context.Context) ([]iceberg.DataFile, error) {
 	if w.err != nil {
 		return nil, w.err
 	}
+	if err := w.folders.finish(ctx, w.fs); err != nil {
+		w.err = fmt.Errorf("flush data files: %w", withMend(err))
+		return nil, w.err
+	}
 	open := slices.DeleteFunc(slices.Clone(w.parts), func(p *partition) bool { return p.writer == nil })
 	last := make([]*ended, len(open))
 	g, flushing := errgroup.WithContext(ctx)
@@ -404,7 +410,8 @@ func (w *Writer) reset() (err error) {
 // empty and may be used again.
 func (w *Writer) Abort(ctx context.Context) error {
 	var errs []error
-	_ = w.wait() // a file that did not become durable has removed itself
+	_ = w.wait()         // a file that did not become durable has removed itself
+	_ = w.folders.drop() // nothing will lie in them
 	for _, p := range w.parts {
 		if p.file != nil {
 			errs = append(errs, p.file.abort())

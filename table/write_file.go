@@ -33,6 +33,7 @@ func (p *partition) begin(w *Writer) {
 	}
 	p.file = &lazyFile{fs: w.fs, uri: fmt.Sprintf("%s/%s-%05d.parquet", folder, w.opts.Name, w.files)}
 	p.writer = w.format.NewWriter(p.file)
+	w.folders.expect(folder)
 	w.files++
 }
 
