@@ -68,7 +68,7 @@ func (p *projection) wanted(files []File) []File {
 	}
 	out := make([]File, 0, len(files))
 	for _, f := range files {
-		if b := newFileBounds(f.task.File); slices.ContainsFunc(p.where, b.someIn) {
+		if b := newFileBounds(f.DataFile()); slices.ContainsFunc(p.where, b.someIn) {
 			out = append(out, f)
 		}
 	}
