@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -153,11 +154,14 @@ func (e *Changed) Error() string {
 	if e.Mend != "" {
 		return fmt.Sprintf("%s was %s and is now %s: %s", e.What, e.Was, e.Is, e.Mend)
 	}
-	mend := "give the job another name and table, or change it back"
-	if e.What == theSource {
+	what, mend := e.What, "give the job another name and table, or change it back"
+	switch {
+	case what == theSource && strings.HasPrefix(e.Was, "files:") && strings.HasPrefix(e.Is, "files:"):
+		what = "source.files.paths (by a hash of them)"
+	case what == theSource:
 		mend += "; a topic that was made anew is read on with --reset-offsets"
 	}
-	return fmt.Sprintf("%s was %s and is now %s: the rows that are there were made with the old one; %s", e.What, e.Was, e.Is, mend)
+	return fmt.Sprintf("%s was %s and is now %s: the rows that are there were made with the old one; %s", what, e.Was, e.Is, mend)
 }
 
 // pipeline is a session: from taking shards over to letting go of them. One

@@ -91,6 +91,16 @@ func syntaxError(sql string, err error) *Error {
 	return errs[0]
 }
 
+// clause tells reserved words that stand in the wrong place more often than for a column.
+func clause(word string) bool {
+	switch word {
+	case "SELECT", "FROM", "WHERE", "GROUP", "BY", "HAVING", "ORDER", "LIMIT", "AS", "AND", "OR", "NOT", "IN", "IS", "ON", "BETWEEN", "LIKE",
+		"CASE", "WHEN", "THEN", "ELSE", "END", "WITH", "UNION", "JOIN", "INNER", "CROSS", "FULL", "ASC", "DESC", "NULL":
+		return true
+	}
+	return false
+}
+
 // syntaxHint knows constructs of GoogleSQL that the parser does not have.
 func syntaxHint(sql string, at int) string {
 	rest := sql[max(0, min(at, len(sql))):]
@@ -113,6 +123,8 @@ func syntaxHint(sql string, at int) string {
 		return "write the conditions one by one with OR or AND"
 	case word == "LEFT" || word == "RIGHT":
 		return "use SUBSTR"
+	case token.IsKeyword(word) && !clause(word):
+		return fmt.Sprintf("%s is a reserved word; a column of that name is written `%s`", word, strings.ToLower(word))
 	default:
 		return ""
 	}
