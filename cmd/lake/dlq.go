@@ -41,14 +41,16 @@ It is an Iceberg table as any other: lake tables scan reads it, too.`,
 		RunE:    func(cmd *cobra.Command, args []string) error { return a.runDLQShow(cmd.Context(), args[0], limit) },
 	}
 	show.Flags().Int64Var(&limit, "limit", 100, "at most so many")
+	var most int
 	list := &cobra.Command{
 		Use:     "list JOB",
 		Short:   "how many dead letters there are, by reason",
-		Long:    "List counts dead letters by partition, stage and reason, the most frequent first.",
+		Long:    "List counts dead letters by partition, stage and reason, the most frequent first.\nJSON has all of them.",
 		Example: "  lake dlq list jobs/nobroker.yaml",
 		Args:    oneJob,
-		RunE:    func(cmd *cobra.Command, args []string) error { return a.runDLQList(cmd.Context(), args[0]) },
+		RunE:    func(cmd *cobra.Command, args []string) error { return a.runDLQList(cmd.Context(), args[0], most) },
 	}
+	list.Flags().IntVar(&most, "limit", 50, "print at most so many; 0: all") // a reason may name a value
 	cmd.AddCommand(list, show)
 	return cmd
 }
@@ -138,7 +140,7 @@ type letterCount struct {
 	Count     int64  `json:"count"`
 }
 
-func (a *app) runDLQList(ctx context.Context, path string) error {
+func (a *app) runDLQList(ctx context.Context, path string, most int) error {
 	r, err := a.loadJob(path)
 	if err != nil {
 		return err
@@ -156,11 +158,18 @@ func (a *app) runDLQList(ctx context.Context, path string) error {
 			fmt.Fprintln(w, "no dead letters")
 			return
 		}
+		shown := lines
+		if most > 0 && len(lines) > most {
+			shown = lines[:most]
+		}
 		g := newGrid("count", "partition", "stage", "reason").numbers(0)
-		for _, l := range lines {
+		for _, l := range shown {
 			g.add(formatCount(l.Count), l.Partition, l.Stage, l.Reason)
 		}
 		g.print(w)
+		if n := len(lines) - len(shown); n > 0 {
+			fmt.Fprintf(w, "and %s more; --limit 0 prints all\n", formatCount(int64(n)))
+		}
 	})
 }
 
