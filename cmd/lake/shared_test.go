@@ -166,9 +166,8 @@ func (r *sharedRig) settled(members int) {
 	client := kadm.NewClient(r.producer)
 	require.Eventually(r.t, func() bool {
 		groups, err := client.DescribeGroups(r.t.Context(), "lake-"+r.topic)
-		require.NoError(r.t, err)
 		group := groups["lake-"+r.topic]
-		if group.State != "Stable" || len(group.Members) != members {
+		if err != nil || group.State != "Stable" || len(group.Members) != members {
 			return false
 		}
 		for _, m := range group.Members {
