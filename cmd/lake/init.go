@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -16,9 +15,9 @@ import (
 	"unicode"
 
 	"github.com/cloudspannerecosystem/memefish/token"
-	"github.com/klauspost/compress/zstd"
 	"github.com/spf13/cobra"
 
+	"lake/ingest/files"
 	"lake/schemas"
 )
 
@@ -69,10 +68,11 @@ func (a *app) runInit(ctx context.Context, o initOptions) (err error) {
 		defer f.Close()
 		in = f
 	}
-	text, err := plainText(in)
+	text, err := files.Text(in)
 	if err != nil {
 		return fmt.Errorf("read the sample %s: %w", o.sample, err)
 	}
+	defer text.Close()
 	var failed error
 	inferred, err := schemas.Infer(firstOf(ctx, text, o.lines, &failed))
 	if failed != nil {
@@ -98,22 +98,6 @@ func (a *app) runInit(ctx context.Context, o initOptions) (err error) {
 		return fmt.Errorf("write the job file: %w", err)
 	}
 	return f.Close()
-}
-
-// plainText is what in holds, as the source of files would read it.
-func plainText(in io.Reader) (io.Reader, error) {
-	raw := bufio.NewReader(in)
-	head, err := raw.Peek(4)
-	if err != nil && err != io.EOF {
-		return nil, err
-	}
-	switch {
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
-		return gzip.NewReader(raw)
-	case bytes.Equal(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		return zstd.NewReader(raw, zstd.WithDecoderConcurrency(1))
-	}
-	return raw, nil
 }
 
 // samplePath is the sample as the job file names it: from the folder that it is in.

@@ -8,13 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
-
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 )
-
-// maxWindow bounds what a zstd file may make its reader hold: as the zstd command does.
-const maxWindow = 128 << 20
 
 // reading is a file being read, up to the size that it had when the round began.
 type reading struct {
@@ -26,7 +20,7 @@ type reading struct {
 	gone  bool  // nothing is there to read
 
 	handle *os.File
-	packed *zstd.Decoder // has memory to hand back; nil for other kinds
+	packed io.Closer // of a compressed text, which has memory to hand back; nil: plain
 }
 
 // newReading takes over h, unless it fails.
@@ -48,7 +42,7 @@ func newReading(h *os.File, f *file, opts *Options, stop func() error) (*reading
 		r.lines.takeOpen = func() (bool, error) { return true, nil } // the stream has its own end
 		if err := r.unpack(stop); err != nil {
 			if r.packed != nil {
-				r.packed.Close()
+				_ = r.packed.Close()
 			}
 			return nil, err
 		}
@@ -97,17 +91,11 @@ func (r *reading) closeLine() error {
 // unpack begins to read a compressed text, where it stood.
 func (r *reading) unpack(stop func() error) error {
 	raw := bufio.NewReaderSize(&exactReader{text: io.NewSectionReader(r.handle, 0, r.file.size), left: r.file.size}, 64<<10)
-	var err error
-	switch r.mark.kind {
-	case gzipped:
-		r.lines.text, err = gzip.NewReader(raw)
-	case zstded:
-		r.packed, err = zstd.NewReader(raw, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
-		r.lines.text = r.packed
-	}
+	text, err := unpack(r.mark.kind, raw)
 	if err != nil {
 		return r.explain(err)
 	}
+	r.lines.text, r.packed = text, text
 	skip := make([]byte, 64<<10)
 	for left := r.from; left > 0; {
 		if err := stop(); err != nil {
@@ -150,7 +138,7 @@ func shrank(f *file) error {
 // Close lets go of the file.
 func (r *reading) Close() error {
 	if r.packed != nil {
-		r.packed.Close()
+		_ = r.packed.Close() // what failed is known by now
 	}
 	if r.handle == nil {
 		return nil
